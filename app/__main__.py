@@ -1,0 +1,80 @@
+"""What does a WSGI server do? `python -m app --trace` shows it, with the standard library's."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.simple_server import make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.validate import validator
+
+from app.application import application
+
+# Of PEP 3333, "environ Variables"; wsgiref's environ has the shell's variables, too.
+CGI_VARIABLES = {
+    *("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE"),
+    *("CONTENT_LENGTH", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "REMOTE_ADDR"),
+}
+SECRET = re.compile(r"AUTH|COOKIE|CREDENTIAL|KEY|PASSW|SECRET|SESSION|TOKEN")
+
+
+def trace(application: WSGIApplication) -> WSGIApplication:
+    """Wrap `application` so that what passes between it and the server is printed."""
+
+    def traced(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+        print(f"\n{environ['REQUEST_METHOD']}, path {path!r}, query {query!r}")
+        print("the server calls application(environ, start_response), environ being")
+        for key, value in sorted(environ.items()):
+            # A variable of the shell, such as HTTP_PROXY, is not a header of the request.
+            header = key.startswith("HTTP_") and key not in os.environ
+            if header or key.startswith("wsgi.") or key in CGI_VARIABLES:
+                print(f"    {key} = {'***' if header and SECRET.search(key) else repr(value)}")
+
+        def traced_start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+        ) -> Callable[[bytes], object]:
+            print(f"the application calls start_response({status!r}, {headers!r})")
+            return start_response(status, headers, exc_info)
+
+        body = list(application(environ, traced_start_response))
+        print(f"the application returns {body!r}", flush=True)
+        return body
+
+    return traced
+
+
+def port(text: str) -> int:
+    """Convert the argument of --port."""
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port number, from 0 to 65535")
+    return int(text)
+
+
+def main() -> None:
+    """Serve the application on localhost until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app", description="Serve hello-wsgi with wsgiref, to learn from."
+    )
+    parser.add_argument(
+        "--port", type=port, default=8000, help="0 for any free one (default: 8000)"
+    )
+    parser.add_argument("--trace", action="store_true", help="print what passes through WSGI")
+    arguments = parser.parse_args()
+    callable_ = trace(application) if arguments.trace else application
+    try:
+        server = make_server("127.0.0.1", arguments.port, validator(callable_))
+    except OSError as error:
+        sys.exit(f"Cannot serve on port {arguments.port}: {error.strerror}. Try another --port.")
+    with server:
+        print(f"Serving on port {server.server_port}...", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nStopped.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What does the environment say? Settings, checked once, with an error that helps."""
+
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def _integer(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    value = environ.get(name)
+    if value is None:
+        return default
+    # int() alone also takes "1_000", " 8 " and digits of other scripts.
+    if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
+        raise ValueError(f"{name}={value!r} is not allowed: it must be an integer, {low} to {high}")
+    return int(value)
+
+
+def _host(environ: Mapping[str, str]) -> str:
+    value = environ.get("HOST", "127.0.0.1")
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"HOST={value!r} is not allowed: it must be an IP address") from None
+
+
+def _log_level(environ: Mapping[str, str]) -> str:
+    value = environ.get("LOG_LEVEL", "info")
+    if value.lower() not in LOG_LEVELS:
+        raise ValueError(f"LOG_LEVEL={value!r} is not allowed: it must be {', '.join(LOG_LEVELS)}")
+    return value.lower()
+
+
+def _directory(environ: Mapping[str, str], name: str) -> Path | None:
+    value = environ.get(name)
+    if value is None:
+        return None
+    path = Path(value)
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not value or not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"{name}={value!r} is not allowed: it must be a writable directory")
+    return path
+
+
+def available_cpus(root: Path = Path("/")) -> int:
+    """Count the CPUs that affinity and the cgroup's quotas allow, at least 1.
+
+    Reads cpu.max (cgroup v2) or cpu.cfs_quota_us and cpu.cfs_period_us (v1) of the process's
+    group and of those above it, see cgroups(7); `root` is where /proc and /sys are found.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cpus = float(len(os.sched_getaffinity(0)))
+    else:  # macOS, which has no cgroups either
+        cpus = float(os.cpu_count() or 1)
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / ("sys/fs/cgroup/cpu" if controllers else "sys/fs/cgroup")
+        group = PurePosixPath(path)
+        for each in (group, *group.parents):
+            cpus = min(cpus, _quota(mount / each.relative_to("/")))
+    return max(1, math.floor(cpus))
+
+
+def _quota(directory: Path) -> float:
+    """Return how many CPUs the cgroup in `directory` may use: infinite if it has no quota."""
+    names = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
+    words = " ".join(f.read_text() for name in names if (f := directory / name).is_file()).split()
+    if len(words) != 2 or words[0] in ("max", "-1"):
+        return math.inf
+    return int(words[0]) / int(words[1])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings, in the names and order of README."""
+
+    host: str
+    port: int
+    management_port: int
+    web_concurrency: int
+    threads: int
+    log_level: str
+    graceful_timeout: int
+    keepalive: int
+    prometheus_multiproc_dir: Path | None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read and check the settings.
+
+        Raises ValueError with one line that names the variable, its value and what is allowed.
+        """
+        settings = cls(
+            host=_host(environ),
+            port=_integer(environ, "PORT", 8000, 0, 65535),
+            management_port=_integer(environ, "MANAGEMENT_PORT", 8001, 0, 65535),
+            web_concurrency=_integer(environ, "WEB_CONCURRENCY", available_cpus(), 1, 256),
+            threads=_integer(environ, "THREADS", 4, 1, 256),
+            log_level=_log_level(environ),
+            graceful_timeout=_integer(environ, "GRACEFUL_TIMEOUT", 20, 1, 3600),
+            keepalive=_integer(environ, "KEEPALIVE", 75, 0, 3600),
+            prometheus_multiproc_dir=_directory(environ, "PROMETHEUS_MULTIPROC_DIR"),
+        )
+        if settings.port == settings.management_port != 0:
+            raise ValueError(f"MANAGEMENT_PORT='{settings.port}' is not allowed: it equals PORT")
+        return settings

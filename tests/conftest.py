@@ -1,0 +1,12 @@
+"""What the tests share: a service that runs for all that only ask it."""
+
+from collections.abc import Iterator
+
+import pytest
+from servers import Gunicorn, gunicorn
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Gunicorn]:
+    with gunicorn(WEB_CONCURRENCY="2") as server:
+        yield server

@@ -1,0 +1,133 @@
+"""Real servers as processes of our own: their ports, what they say, and their end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+from client import DEADLINE, Answer, request
+
+ROOT = Path(__file__).parent.parent
+
+
+class Server:
+    """A running program and what it has said so far, line by line."""
+
+    def __init__(self, *arguments: str, **environ: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            # wsgiref's validator warns of a method that it does not know, as it may.
+            env={**os.environ, "PYTHONWARNINGS": "error,ignore:Unknown REQUEST_METHOD", **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self.process.pid
+        self.stdout: list[str] = []
+        self.stderr: list[str] = []
+        self.ended = False
+        self._news = threading.Condition()
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, lines))
+            for stream, lines in (
+                (self.process.stdout, self.stdout),
+                (self.process.stderr, self.stderr),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._news:
+                    lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self.ended = True
+            self._news.notify_all()
+
+    def wait_until(self, fact: Callable[[], object]) -> None:
+        """Wait for a fact that shows in what the server says, or does not: the server has ended."""
+        with self._news:
+            assert self._news.wait_for(fact, DEADLINE), (self.stdout, self.stderr)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end, and for the last word; return the exit code."""
+        code = self.process.wait(DEADLINE)
+        for reader in self._readers:
+            reader.join(DEADLINE)
+        return code
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        try:
+            self.wait()
+        finally:
+            self.process.kill()
+
+
+class Gunicorn(Server):
+    """The service as `make run` starts it, on free ports."""
+
+    def __init__(self, *arguments: str, **environ: str) -> None:
+        ports = {"PORT": "0", "MANAGEMENT_PORT": "0"}
+        super().__init__("app.server", *arguments, **(ports | environ))
+
+    def wait_until_ready(self) -> None:
+        self.wait_until(lambda: self.ended or self.messages("Listening at"))
+        ports = re.findall(r":(\d+)(?=[ ,])", self.messages("Listening at")[0])
+        self.port, self.management_port = map(int, ports)
+        assert self.ask("/readyz").status == 200
+
+    def ask(self, target: str, method: str = "GET", **headers: str) -> Answer:
+        """Ask on the management port."""
+        return request(self.management_port, method, target, headers)
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stdout]
+
+    def messages(self, start: str) -> list[str]:
+        """Return the messages of the log that begin like that."""
+        messages = [str(line.get("message", "")) for line in self.log()]
+        return [message for message in messages if message.startswith(start)]
+
+    def access_log(self) -> list[dict[str, Any]]:
+        return [line for line in self.log() if line["logger"] == "gunicorn.access"]
+
+    def workers(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.pid).children()]
+
+
+@contextmanager
+def gunicorn(*arguments: str, **environ: str) -> Iterator[Gunicorn]:
+    server = Gunicorn(*arguments, **environ)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def learners_server(*arguments: str) -> Iterator[tuple[Server, int]]:
+    """Run `python -m app` on a free port."""
+    server = Server("app", "--port", "0", *arguments)
+    try:
+        server.wait_until(lambda: server.ended or server.stdout)
+        yield server, int(server.stdout[0].removeprefix("Serving on port ").rstrip("."))
+    finally:
+        server.stop()
