@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta
 from time import time
@@ -34,45 +35,37 @@ LONGEST = 256
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def write(fields: dict[str, object]) -> None:
-    """Write a line; json.dumps escapes control characters and all that is not ASCII."""
-    line = json.dumps(fields).encode() + b"\n"
-    # That nobody reads the log any more must not fail a request.
-    with contextlib.suppress(OSError):
-        while line:
-            line = line[os.write(STDOUT, line) :]
-
-
 def rfc3339(timestamp: float) -> str:
     """Format seconds since the epoch as RFC 3339 has it, in UTC."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
 
 
-class JSONHandler(logging.Handler):
-    """Writes the records of the logging module."""
+class JSONFormatter(logging.Formatter):
+    """Formats the records of the logging module, a traceback in a field of its own."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write `record`; a traceback goes to a field of its own."""
-        fields: dict[str, object] = {
+    def format(self, record: logging.LogRecord) -> str:
+        """Format `record`; json.dumps escapes control characters and all that is not ASCII."""
+        fields = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            fields["traceback"] = logging.Formatter().formatException(record.exc_info)
-        write(fields)
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
 
 
 class Logger(glogging.Logger):
-    """gunicorn's logger: all records go to the root's handler, requests straight to the log."""
+    """gunicorn's logger, without the handlers and formats of its own."""
 
     def setup(self, cfg: Config) -> None:
         """Set up the logging module; gunicorn calls this at start and at each reload."""
         self.cfg = cfg
         self.error_log.propagate = True
-        level = cfg.loglevel.upper()
-        logging.basicConfig(level=level, handlers=[JSONHandler()], force=True)
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(JSONFormatter())
+        logging.basicConfig(level=cfg.loglevel.upper(), handlers=[handler], force=True)
         logging.captureWarnings(capture=True)
         self.access_enabled = logging.getLogger().isEnabledFor(logging.INFO)
 
@@ -83,20 +76,21 @@ class Logger(glogging.Logger):
         if not self.access_enabled or environ.get(ACCESS_LOG) is False:
             return
         trace = TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-        write(
-            {
-                "time": rfc3339(time()),
-                "level": "info",
-                "logger": "gunicorn.access",
-                "remote": environ["REMOTE_ADDR"],
-                "method": req.method,
-                "path": (req.path or "")[:LONGEST],
-                "query": (req.query or "")[:LONGEST],
-                # There is none if the application never called start_response.
-                "status": int((resp.status or "500")[:3]),
-                "bytes": resp.sent,
-                "duration": request_time.total_seconds(),
-                "user_agent": environ.get("HTTP_USER_AGENT", "")[:LONGEST],
-                "trace_id": trace and trace[1],
-            }
-        )
+        fields = {
+            "time": rfc3339(time()),
+            "level": "info",
+            "logger": "gunicorn.access",
+            "remote": environ["REMOTE_ADDR"],
+            "method": req.method,
+            "path": (req.path or "")[:LONGEST],
+            "query": (req.query or "")[:LONGEST],
+            # There is none if the application never called start_response.
+            "status": int((resp.status or "500")[:3]),
+            "bytes": resp.sent,
+            "duration": request_time.total_seconds(),
+            "user_agent": environ.get("HTTP_USER_AGENT", "")[:LONGEST],
+            "trace_id": trace and trace[1],
+        }
+        # The answer has left: that nobody reads the log any more must not end the connection.
+        with contextlib.suppress(OSError):
+            os.write(STDOUT, json.dumps(fields).encode() + b"\n")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from servers import Gunicorn, gunicorn
+
+from tests.servers import Gunicorn, gunicorn
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from wsgiref.types import WSGIApplication
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from client import Answer
+from tests.client import Answer
 
 
 def call(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
-from client import DEADLINE, Answer, request
+
+from tests.client import DEADLINE, Answer, request
 
 ROOT = Path(__file__).parent.parent
 
@@ -107,6 +108,10 @@ class Gunicorn(Server):
 
     def access_log(self) -> list[dict[str, Any]]:
         return [line for line in self.log() if line["logger"] == "gunicorn.access"]
+
+    def wait_until_booted(self, count: int) -> None:
+        """Wait until so many workers have been started since the server was."""
+        self.wait_until(lambda: len(self.messages("Booting worker")) >= count)
 
     def workers(self) -> list[int]:
         return [child.pid for child in psutil.Process(self.pid).children()]

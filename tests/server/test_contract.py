@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from client import Answer, request
-from contract import CONTRACT, TARGET_FORMS, Exchange
-from inprocess import call
-from servers import Gunicorn, learners_server
 
 from app.application import application
+from tests.client import Answer, request
+from tests.contract import CONTRACT, TARGET_FORMS, Exchange
+from tests.inprocess import call
+from tests.servers import Gunicorn, learners_server
 
 Ask = Callable[[str, str], Answer]
 

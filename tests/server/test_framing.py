@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from client import connect, read_answer, read_to_end, send
-from contract import HELLO
-from servers import Gunicorn
+
+from tests.client import connect, read_answer, read_to_end, send
+from tests.contract import HELLO
+from tests.servers import Gunicorn
 
 GET = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLOSING_GET = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

@@ -1,9 +1,10 @@
 """The two ports are apart, whatever a request claims."""
 
 import pytest
-from client import request, send
-from contract import HELLO, NOT_FOUND
-from servers import Gunicorn
+
+from tests.client import request, send
+from tests.contract import HELLO, NOT_FOUND
+from tests.servers import Gunicorn
 
 MANAGED = ["/metrics", "/livez", "/readyz"]
 

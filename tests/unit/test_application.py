@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from inprocess import call
-
 from app.application import application
+from tests.inprocess import call
 
 
 class Untouchable:

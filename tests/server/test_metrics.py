@@ -1,0 +1,158 @@
+"""What a scrape of the real service shows."""
+
+import gzip
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+import app
+from tests.client import connect, read_answer, request, send
+from tests.scrape import DURATION, parse, requests, scrape, value
+from tests.servers import Gunicorn, gunicorn
+
+
+def test_the_expected_series_exist_before_the_first_request() -> None:
+    with gunicorn(WEB_CONCURRENCY="1") as server:
+        samples = scrape(server)
+    assert requests(samples) == {
+        ("GET", "/hello", "200"): 0,
+        ("HEAD", "/hello", "200"): 0,
+        ("GET", "/hello", "500"): 0,
+        ("GET", "", "404"): 0,
+    }
+    assert value(samples, "gunicorn_workers_spawned_total") == 1
+
+
+def test_counts_are_exact_over_several_workers(tmp_path: Path) -> None:
+    def client(number: int) -> None:
+        for method, target in [
+            ("GET", "/hello"),
+            ("HEAD", "/hello"),
+            ("PUT", "/hello"),
+            ("GET", f"/{number}"),
+        ]:
+            request(server.port, method, target)
+
+    with gunicorn(WEB_CONCURRENCY="3", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(client, range(100)))
+        samples = scrape(server)
+        files = {file.name for file in tmp_path.iterdir()}
+    assert requests(samples) == {
+        ("GET", "/hello", "200"): 100,
+        ("HEAD", "/hello", "200"): 100,
+        ("PUT", "/hello", "405"): 100,
+        ("GET", "", "404"): 100,
+        ("GET", "/hello", "500"): 0,
+    }
+    assert files == {"counter_0.db", *(f"histogram_{slot}.db" for slot in (1, 2, 3))}
+
+
+def test_a_histogram_is_one_of_prometheus(service: Gunicorn) -> None:
+    request(service.port, "GET", "/hello")
+    samples = scrape(service)
+    labels = {"http_request_method": "GET", "http_route": "/hello"}
+    labels["http_response_status_code"] = "200"
+    buckets = {
+        dict(series.labels)["le"]: count
+        for series, count in samples.items()
+        if series.name == f"{DURATION}_bucket" and labels.items() <= dict(series.labels).items()
+    }
+    bounds = ["0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025"]
+    bounds += ["0.05", "0.1", "0.25", "1.0", "+Inf"]
+    assert list(buckets) == bounds
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert buckets["+Inf"] == requests(samples)["GET", "/hello", "200"] > 0
+
+
+def test_the_management_port_is_not_counted(service: Gunicorn) -> None:
+    before = requests(scrape(service))
+    for target in ("/livez", "/metrics", "/missing"):
+        service.ask(target)
+    assert requests(scrape(service)) == before
+
+
+def test_what_is_not_http_is_not_counted(service: Gunicorn) -> None:
+    before = requests(scrape(service))
+    assert send(service.port, b"nonsense\r\n\r\n").status == 400
+    assert requests(scrape(service)) == before
+
+
+def test_the_version_and_the_runtime_are_known(service: Gunicorn) -> None:
+    [labels] = [dict(s.labels) for s in scrape(service) if s.name == "target_info"]
+    assert labels["service_name"] == "hello-wsgi"
+    assert labels["service_version"] == app.__version__
+    assert labels["process_runtime_name"] == "cpython"
+
+
+def test_the_process_is_the_arbiter(service: Gunicorn) -> None:
+    samples = scrape(service)
+    assert value(samples, "process_open_fds") == psutil.Process(service.pid).num_fds()
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+        ("application/openmetrics-text;version=x", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=\xff", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_the_format_is_the_one_accepted(service: Gunicorn, accept: str, content_type: str) -> None:
+    answer = service.ask("/metrics", Accept=accept)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == content_type
+    assert answer.body.endswith(b"# EOF\n") == content_type.startswith("application")
+
+
+def test_gzip_is_sent_to_who_accepts_it(service: Gunicorn) -> None:
+    answer = service.ask("/metrics", **{"Accept-Encoding": "deflate, gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert requests(parse(gzip.decompress(answer.body).decode()))
+    assert "Content-Encoding" not in service.ask("/metrics").headers
+
+
+def test_a_worker_that_dies_leaves_its_slot_and_its_counts_to_the_next(tmp_path: Path) -> None:
+    with gunicorn(WEB_CONCURRENCY="2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+        for _ in range(5):
+            request(server.port, "GET", "/hello")
+            booted = len(server.messages("Booting worker"))
+            for pid in server.workers():
+                os.kill(pid, signal.SIGKILL)
+            server.wait_until_booted(booted + 2)
+        assert server.ask("/readyz").status == 200
+        samples = scrape(server)
+        files = {file.name for file in tmp_path.iterdir()}
+    assert requests(samples)["GET", "/hello", "200"] == 5
+    assert value(samples, "gunicorn_workers_spawned_total") == 12
+    assert files == {"counter_0.db", "histogram_1.db", "histogram_2.db"}
+
+
+def test_the_empty_file_of_a_worker_that_died_in_starting_is_passed_over(tmp_path: Path) -> None:
+    with gunicorn(WEB_CONCURRENCY="1", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+        (tmp_path / "histogram_9.db").touch()
+        assert requests(scrape(server))
+
+
+def test_a_request_that_raises_is_counted_as_500() -> None:
+    with gunicorn("tests.fixtureapps.raising:application", WEB_CONCURRENCY="1") as server:
+        assert request(server.port, "GET", "/hello").status == 500
+        assert requests(scrape(server))["GET", "/hello", "500"] == 1
+
+
+def test_an_answer_that_was_read_has_been_counted(service: Gunicorn) -> None:
+    before = requests(scrape(service))["GET", "/hello", "200"]
+    with connect(service.port) as connection:
+        for number in range(1, 21):
+            connection.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            read_answer(connection)
+            assert requests(scrape(service))["GET", "/hello", "200"] == before + number

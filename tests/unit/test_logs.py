@@ -1,0 +1,126 @@
+"""The logger by itself: levels, tracebacks, what Python says."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+from app.logs import Logger
+
+LEVELS = ["debug", "info", "warning", "error", "critical"]
+Make = Callable[[str], Logger]
+
+
+@pytest.fixture
+def make_logger() -> Iterator[Make]:
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+
+    def make(loglevel: str) -> Logger:
+        # Else basicConfig would close those of pytest.
+        root.handlers.clear()
+        config = Config()
+        config.set("loglevel", loglevel)
+        return Logger(config)
+
+    yield make
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    out, err = capfd.readouterr()
+    assert err == ""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+class Request:
+    method, path, query = "GET", "/hello", ""
+
+
+class Response:
+    status, sent = "200 OK", 20
+
+
+def access(logger: Logger, **environ: Any) -> None:
+    full = {"REMOTE_ADDR": "127.0.0.1"} | environ
+    logger.access(Response(), Request(), full, timedelta(seconds=0.25))  # type: ignore[arg-type] # all it reads of them
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_log_level_is_the_lowest_that_is_logged(
+    make_logger: Make, capfd: pytest.CaptureFixture[str], level: str
+) -> None:
+    logger = make_logger(level)
+    for each in LEVELS:
+        getattr(logger, each)("a message")
+        logging.getLogger("of.someone.else").log(logging.getLevelNamesMapping()[each.upper()], "m")
+    logged = [line["level"] for line in lines(capfd)]
+    assert logged == [each for each in LEVELS[LEVELS.index(level) :] for _ in range(2)]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_requests_are_logged_at_info(
+    make_logger: Make, capfd: pytest.CaptureFixture[str], level: str
+) -> None:
+    access(make_logger(level))
+    assert len(lines(capfd)) == (level in ("debug", "info"))
+
+
+def test_a_duration_is_in_seconds(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    access(make_logger("info"))
+    assert lines(capfd)[0]["duration"] == 0.25
+
+
+def test_a_message_is_one_line(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    text = 'first\nsecond\r\x00\x1b[2J \u2028 "quoted" é'
+    make_logger("info").info("%s", text)
+    [line] = lines(capfd)
+    assert line["message"] == text
+    assert set(line) == {"time", "level", "logger", "message"}
+
+
+def test_a_traceback_is_a_field(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    logger = make_logger("info")
+    try:
+        int("first\nsecond")
+    except ValueError:
+        logger.exception("a fault")
+    [line] = lines(capfd)
+    assert line["message"] == "a fault"
+    assert line["traceback"].startswith("Traceback (most recent call last):\n")
+    assert "ValueError: invalid literal" in line["traceback"]
+
+
+def test_a_warning_of_python_is_a_line(
+    make_logger: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_logger("info")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        logging.captureWarnings(capture=True)
+        warnings.warn("an old way", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(capture=False)
+    [line] = lines(capfd)
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+    assert "DeprecationWarning: an old way" in line["message"]
+
+
+def test_a_reload_does_not_log_twice(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    logger = make_logger("info")
+    logger.setup(logger.cfg)
+    logger.info("a message")
+    assert len(lines(capfd)) == 1
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(
+    make_logger: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.logs.STDOUT", -1)
+    access(make_logger("info"))

@@ -1,0 +1,137 @@
+"""The middleware by itself, counting in memory."""
+
+import random
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import values
+
+from app.application import ROUTES, application
+from app.metrics import REQUEST_DURATION, Slots, instrument
+from tests.inprocess import call
+
+instrumented = instrument(application, ROUTES)
+
+
+def count(method: str, route: str, status: str) -> float:
+    """Return the number of requests so far."""
+    labels = {
+        "http_request_method": method,
+        "http_route": route,
+        "http_response_status_code": status,
+    }
+    return sum(
+        sample.value
+        for metric in REQUEST_DURATION.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_count") and sample.labels == labels
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "labels"),
+    [
+        ("GET", "/hello", ("GET", "/hello", "200")),
+        ("HEAD", "/hello?q", ("HEAD", "/hello", "200")),
+        ("POST", "/hello", ("POST", "/hello", "405")),
+        ("BREW", "/hello", ("_OTHER", "/hello", "405")),
+        ("GET", "/missing", ("GET", "", "404")),
+        ("BREW", "/missing", ("_OTHER", "", "404")),
+    ],
+)
+def test_a_request_is_counted_once_by_method_route_and_status(
+    method: str, target: str, labels: tuple[str, str, str]
+) -> None:
+    before = count(*labels)
+    assert str(call(instrumented, method, target).status) == labels[2]
+    assert count(*labels) == before + 1
+
+
+def test_a_request_is_counted_before_its_answer_leaves() -> None:
+    before = count("GET", "/hello", "200")
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/hello"}
+    answer = instrumented(environ, lambda *_: print)
+    assert count("GET", "/hello", "200") == before + 1
+    assert list(answer)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_request_that_raises_is_counted_as_500(*, started: bool) -> None:
+    def raising(_: Any, start_response: Any) -> list[bytes]:
+        if started:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+        raise RuntimeError
+
+    before = count("GET", "/hello", "500")
+    with pytest.raises(RuntimeError):
+        call(instrument(raising, ROUTES))
+    assert count("GET", "/hello", "500") == before + 1
+
+
+def test_exc_info_and_write_pass_through() -> None:
+    passed: list[Any] = []
+
+    def start_response(*arguments: Any) -> Any:
+        passed.append(arguments)
+        return "write"
+
+    def answering(_: Any, start_response: Any) -> list[bytes]:
+        assert start_response("200 OK", []) == "write"
+        assert start_response("500 Oh", [], "exc_info") == "write"
+        return []
+
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/hello"}
+    instrument(answering, ROUTES)(environ, start_response)
+    assert passed == [("200 OK", [], None), ("500 Oh", [], "exc_info")]
+
+
+def test_random_paths_and_methods_make_no_series_beyond_the_closed_set() -> None:
+    rng = random.Random(0)
+    for _ in range(1000):
+        call(instrumented, "GET", "/" + "".join(rng.choices(string.printable, k=12)))
+    for _ in range(300):
+        call(instrumented, "".join(rng.choices(string.ascii_uppercase, k=5)))
+    counted = {
+        tuple(sample.labels.values())
+        for metric in REQUEST_DURATION.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_count")
+    }
+    methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
+    routes = [("/hello", "200"), ("/hello", "405"), ("/hello", "500"), ("", "404")]
+    assert counted <= {(method, *route) for method in [*methods, "_OTHER"] for route in routes}
+
+
+@pytest.fixture
+def _undo_slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back what Slots changes for its process."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "restored at the end")
+    yield
+    values.close_all_multiprocess_files()  # type: ignore[no-untyped-call] # it has no types
+
+
+@pytest.mark.usefixtures("_undo_slots")
+class TestSlots:
+    def test_the_lowest_free_slot_is_lent(self, tmp_path: Path) -> None:
+        slots = Slots(tmp_path)
+        assert slots.lend(set()) == 1
+        assert slots.lend({1, 2, 4}) == 3
+        assert slots.lend({2, 3}) == 1
+
+    def test_a_directory_given_is_made_emptied_of_metrics_and_left(self, tmp_path: Path) -> None:
+        directory = tmp_path / "made"
+        Slots(directory).close()
+        (directory / "histogram_7.db").write_text("of an earlier run")
+        (directory / "precious.txt").write_text("not ours")
+        Slots(directory).close()
+        assert {file.name for file in directory.iterdir()} == {"counter_0.db", "precious.txt"}
+
+    def test_a_directory_of_its_own_is_private_and_removed(self) -> None:
+        slots = Slots(None)
+        assert slots.directory.stat().st_mode & 0o077 == 0
+        slots.close()
+        assert not slots.directory.exists()
