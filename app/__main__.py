@@ -67,7 +67,9 @@ def main() -> None:
     try:
         server = make_server("127.0.0.1", arguments.port, validator(callable_))
     except OSError as error:
-        sys.exit(f"Cannot serve on port {arguments.port}: {error.strerror}. Try another --port.")
+        sys.exit(
+            f"Cannot serve on port {arguments.port}: {error.strerror}. Choose another with --port."
+        )
     with server:
         print(f"Serving on port {server.server_port}...", flush=True)
         try:

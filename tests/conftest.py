@@ -9,5 +9,5 @@ from tests.servers import Gunicorn, gunicorn
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Gunicorn]:
-    with gunicorn(WEB_CONCURRENCY="2") as server:
+    with gunicorn() as server:
         yield server

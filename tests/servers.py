@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,12 +85,13 @@ class Server:
 class Gunicorn(Server):
     """The service as `make run` starts it, on free ports."""
 
-    def __init__(self, *arguments: str, **environ: str) -> None:
-        ports = {"PORT": "0", "MANAGEMENT_PORT": "0"}
-        super().__init__("app.server", *arguments, **(ports | environ))
+    def __init__(self, *arguments: str, workers: int = 2, **environ: str) -> None:
+        defaults = {"PORT": "0", "MANAGEMENT_PORT": "0", "WEB_CONCURRENCY": str(workers)}
+        super().__init__("app.server", *arguments, **(defaults | environ))
+        self.concurrency = workers
 
     def wait_until_ready(self) -> None:
-        self.wait_until(lambda: self.ended or self.messages("Listening at"))
+        self.wait_until_booted(self.concurrency)
         ports = re.findall(r":(\d+)(?=[ ,])", self.messages("Listening at")[0])
         self.port, self.management_port = map(int, ports)
         assert self.ask("/readyz").status == 200
@@ -110,16 +112,37 @@ class Gunicorn(Server):
         return [line for line in self.log() if line["logger"] == "gunicorn.access"]
 
     def wait_until_booted(self, count: int) -> None:
-        """Wait until so many workers have been started since the server was."""
-        self.wait_until(lambda: len(self.messages("Booting worker")) >= count)
+        """Wait until so many workers have been started, and those alive listen to signals."""
+        self.wait_until(lambda: self.ended or len(self.messages("Booting worker")) >= count)
+        eventually(lambda: all(map(handles_signals, self.workers())))
 
     def workers(self) -> list[int]:
         return [child.pid for child in psutil.Process(self.pid).children()]
 
 
+def eventually(fact: Callable[[], object]) -> None:
+    """Wait for a fact that nobody announces."""
+    start = time.monotonic()
+    pause = threading.Event()
+    while not fact():
+        assert time.monotonic() - start < DEADLINE
+        pause.wait(0.01)
+
+
+def handles_signals(worker: int) -> bool:
+    """Tell if a worker has signal handlers of its own; it loses what comes before that."""
+    try:
+        status = Path(f"/proc/{worker}/status").read_text()
+    except FileNotFoundError:  # it has ended
+        return True
+    caught = re.search(r"SigCgt:\s*(\w+)", status)
+    # The arbiter, from which it inherits, has none for SIGABRT.
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGABRT - 1) & 1)
+
+
 @contextmanager
-def gunicorn(*arguments: str, **environ: str) -> Iterator[Gunicorn]:
-    server = Gunicorn(*arguments, **environ)
+def gunicorn(*arguments: str, workers: int = 2, **environ: str) -> Iterator[Gunicorn]:
+    server = Gunicorn(*arguments, workers=workers, **environ)
     try:
         server.wait_until_ready()
         yield server

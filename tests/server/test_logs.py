@@ -16,7 +16,7 @@ TRACEPARENT = f"Traceparent: 00-{TRACE_ID}-00f067aa0ba902b7-01"
 @pytest.fixture(scope="module")
 def service() -> Iterator[Gunicorn]:
     """Serve these tests alone, which wait for each line that they cause."""
-    with gunicorn(WEB_CONCURRENCY="2") as server:
+    with gunicorn() as server:
         yield server
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_http_is_a_warning_and_forges_nothing(service: Gunicorn) -> 
 
 
 def test_a_healthy_service_says_nothing_above_info() -> None:
-    with gunicorn(WEB_CONCURRENCY="2") as server:
+    with gunicorn() as server:
         assert request(server.port, "GET", "/hello").status == 200
         assert request(server.port, "HEAD", "/hello").status == 200
         server.stop()

@@ -16,7 +16,7 @@ from tests.servers import Gunicorn, gunicorn
 
 
 def test_the_expected_series_exist_before_the_first_request() -> None:
-    with gunicorn(WEB_CONCURRENCY="1") as server:
+    with gunicorn(workers=1) as server:
         samples = scrape(server)
     assert requests(samples) == {
         ("GET", "/hello", "200"): 0,
@@ -37,7 +37,7 @@ def test_counts_are_exact_over_several_workers(tmp_path: Path) -> None:
         ]:
             request(server.port, method, target)
 
-    with gunicorn(WEB_CONCURRENCY="3", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+    with gunicorn(workers=3, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(client, range(100)))
         samples = scrape(server)
@@ -122,7 +122,7 @@ def test_gzip_is_sent_to_who_accepts_it(service: Gunicorn) -> None:
 
 
 def test_a_worker_that_dies_leaves_its_slot_and_its_counts_to_the_next(tmp_path: Path) -> None:
-    with gunicorn(WEB_CONCURRENCY="2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+    with gunicorn(PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
         for _ in range(5):
             request(server.port, "GET", "/hello")
             booted = len(server.messages("Booting worker"))
@@ -138,13 +138,13 @@ def test_a_worker_that_dies_leaves_its_slot_and_its_counts_to_the_next(tmp_path:
 
 
 def test_the_empty_file_of_a_worker_that_died_in_starting_is_passed_over(tmp_path: Path) -> None:
-    with gunicorn(WEB_CONCURRENCY="1", PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+    with gunicorn(workers=1, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
         (tmp_path / "histogram_9.db").touch()
         assert requests(scrape(server))
 
 
 def test_a_request_that_raises_is_counted_as_500() -> None:
-    with gunicorn("tests.fixtureapps.raising:application", WEB_CONCURRENCY="1") as server:
+    with gunicorn("tests.fixtureapps.raising:application", workers=1) as server:
         assert request(server.port, "GET", "/hello").status == 500
         assert requests(scrape(server))["GET", "/hello", "500"] == 1
 

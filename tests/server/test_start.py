@@ -1,0 +1,88 @@
+"""How the service starts and ends: its settings, its ports, its files."""
+
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.client import request, send
+from tests.scrape import requests, scrape
+from tests.servers import Gunicorn, Server, gunicorn
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PORT", "http", "an integer, 0 to 65535"),
+        ("WEB_CONCURRENCY", "two", "an integer, 1 to 256"),
+        ("LOG_LEVEL", "loud\nand clear", "debug, info, warning, error, critical"),
+        ("PROMETHEUS_MULTIPROC_DIR", "/dev/null", "a writable directory"),
+    ],
+)
+def test_a_bad_setting_ends_the_start_with_one_line(name: str, value: str, allowed: str) -> None:
+    server = Server("app.server", **{name: value})
+    assert server.wait() == 1
+    assert server.stderr == [f"hello-wsgi: {name}={value!r} is not allowed: it must be {allowed}"]
+    assert server.stdout == []
+
+
+def test_a_taken_port_ends_the_start_with_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = Gunicorn(PORT=str(taken.getsockname()[1]))
+        try:
+            assert server.wait() == 1
+        finally:
+            server.stop()
+    assert server.messages("Connection in use")
+    assert server.log()[-1]["level"] == "error"
+
+
+def test_the_workers_and_their_threads_are_those_of_the_settings() -> None:
+    with gunicorn(workers=3, THREADS="2") as server:
+        # The threads of a pool start as they are needed, so that only their most can be seen.
+        for _ in range(30):
+            request(server.port, "GET", "/hello")
+        threads = [psutil.Process(pid).num_threads() for pid in server.workers()]
+    assert len(threads) == 3
+    assert max(threads) <= 1 + 2
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")])
+def test_it_listens_where_it_is_told(host: str, shown: str) -> None:
+    server = Gunicorn(HOST=host)
+    try:
+        server.wait_until_booted(2)
+        connections = psutil.Process(server.pid).net_connections("tcp")
+        assert {connection.laddr[0] for connection in connections} == {host}
+        assert f"http://{shown}:" in server.messages("Listening at")[0]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(("keepalive", "connection"), [("0", "close"), ("75", "keep-alive")])
+def test_a_connection_is_kept_alive_if_the_setting_allows(keepalive: str, connection: str) -> None:
+    with gunicorn(KEEPALIVE=keepalive) as server:
+        answer = send(server.port, b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.headers["Connection"] == connection
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_ends_it_with_0_and_leaves_no_process_and_no_file(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with gunicorn(TMPDIR=str(tmp_path)) as server:
+        workers = server.workers()
+        assert [path.name[:11] for path in tmp_path.iterdir()] == ["hello-wsgi-"]
+        server.signal(number)
+        assert server.wait() == 0
+    assert list(tmp_path.iterdir()) == []
+    assert not any(psutil.pid_exists(pid) for pid in workers)
+
+
+def test_what_an_earlier_run_counted_is_forgotten(tmp_path: Path) -> None:
+    for _ in range(2):
+        with gunicorn(PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
+            request(server.port, "GET", "/hello")
+            assert requests(scrape(server))["GET", "/hello", "200"] == 1
