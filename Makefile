@@ -32,6 +32,10 @@ lock: $(VENV)/dev.stamp ## lock the newest packages that pyproject.toml allows
 		--custom-compile-command 'make lock' --group dev --constraints requirements.txt \
 		--output-file requirements-dev.txt
 
+bench: $(VENV)/dev.stamp ## measure what metrics and log cost; takes minutes, needs wrk
+	$(BIN) tests.bench.overhead
+	$(BIN) tests.bench.scrape_time
+
 clean: ## remove what the other commands made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	find app tests -name __pycache__ -exec rm -rf {} +

@@ -4,15 +4,16 @@ A line of the access log goes out in one write, and is shorter than the 4096 byt
 takes in one piece (PIPE_BUF, pipe(7)), so that the lines of several workers never mix.
 """
 
-import contextlib
 import json
 import logging
 import os
 import re
 import sys
 from collections.abc import MutableMapping
-from datetime import UTC, datetime, timedelta
-from time import time
+from datetime import timedelta
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quote
+from time import gmtime, strftime, time
 from typing import Any
 
 from gunicorn import glogging
@@ -31,13 +32,25 @@ STDOUT = 1
 # escaped, stays below PIPE_BUF.
 LONGEST = 256
 
+# A template: json.dumps of the whole would take several times as long.
+ACCESS_LINE = (
+    '{"time": "%s", "level": "info", "logger": "gunicorn.access", "remote": %s, "method": %s, '
+    '"path": %s, "query": %s, "status": %d, "bytes": %d, "duration": %.6f, "user_agent": %s, '
+    '"trace_id": %s}\n'
+)
+
 # W3C Trace Context, "traceparent Header", version 00; an id of zeros only is invalid.
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+@lru_cache(maxsize=1)
+def _to_the_second(timestamp: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(timestamp))
+
+
 def rfc3339(timestamp: float) -> str:
     """Format seconds since the epoch as RFC 3339 has it, in UTC."""
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
+    return f"{_to_the_second(int(timestamp))}.{int(timestamp % 1 * 1000):03}Z"
 
 
 class JSONFormatter(logging.Formatter):
@@ -76,21 +89,20 @@ class Logger(glogging.Logger):
         if not self.access_enabled or environ.get(ACCESS_LOG) is False:
             return
         trace = TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-        fields = {
-            "time": rfc3339(time()),
-            "level": "info",
-            "logger": "gunicorn.access",
-            "remote": environ["REMOTE_ADDR"],
-            "method": req.method,
-            "path": (req.path or "")[:LONGEST],
-            "query": (req.query or "")[:LONGEST],
+        line = ACCESS_LINE % (
+            rfc3339(time()),
+            quote(environ["REMOTE_ADDR"]),
+            quote(req.method or ""),
+            quote((req.path or "")[:LONGEST]),
+            quote((req.query or "")[:LONGEST]),
             # There is none if the application never called start_response.
-            "status": int((resp.status or "500")[:3]),
-            "bytes": resp.sent,
-            "duration": request_time.total_seconds(),
-            "user_agent": environ.get("HTTP_USER_AGENT", "")[:LONGEST],
-            "trace_id": trace and trace[1],
-        }
-        # The answer has left: that nobody reads the log any more must not end the connection.
-        with contextlib.suppress(OSError):
-            os.write(STDOUT, json.dumps(fields).encode() + b"\n")
+            int((resp.status or "500")[:3]),
+            resp.sent,
+            request_time.total_seconds(),
+            quote(environ.get("HTTP_USER_AGENT", "")[:LONGEST]),
+            f'"{trace[1]}"' if trace else "null",
+        )
+        try:  # noqa: SIM105 -- contextlib.suppress takes half as long as the write
+            os.write(STDOUT, line.encode())
+        except OSError:
+            pass  # Nobody reads the log any more, which is no reason to end the connection.

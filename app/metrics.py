@@ -26,6 +26,10 @@ from prometheus_client.registry import Collector
 
 from app import __version__
 
+# Named here, as the annotations of a nested function are evaluated at each request.
+Headers = list[tuple[str, str]]
+Write = Callable[[bytes], object]
+
 # Names and labels follow OpenTelemetry's semantic conventions for HTTP, in Prometheus spelling.
 REQUEST_DURATION = Histogram(
     "http_server_request_duration_seconds",
@@ -62,8 +66,8 @@ def instrument(application: WSGIApplication, routes: Container[str]) -> WSGIAppl
         code = "500"
 
         def observing_start_response(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
-        ) -> Callable[[bytes], object]:
+            status: str, headers: Headers, exc_info: Any = None, /
+        ) -> Write:
             nonlocal code
             code = status[:3]
             return start_response(status, headers, exc_info)
@@ -147,7 +151,8 @@ class Exposition(Collector):
         """Read the metrics."""
         files = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db")
         # A file is empty for a moment when it is new, and for good if its worker dies just then.
-        written = [str(file) for file in files if file.stat().st_size]
+        # In another order their sums might round down, which looks like a restart of the counter.
+        written = sorted(str(file) for file in files if file.stat().st_size)
         yield from MultiProcessCollector.merge(written)  # type: ignore[no-untyped-call] # as above
         yield from self.arbiter.collect()
         yield self.target
