@@ -12,11 +12,9 @@ from wsgiref.validate import validator
 
 from app.application import application
 
-# Of PEP 3333, "environ Variables"; wsgiref's environ has the shell's variables, too.
-CGI_VARIABLES = {
-    *("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE"),
-    *("CONTENT_LENGTH", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "REMOTE_ADDR"),
-}
+Headers = list[tuple[str, str]]
+Write = Callable[[bytes], object]
+
 SECRET = re.compile(r"AUTH|COOKIE|CREDENTIAL|KEY|PASSW|SECRET|SESSION|TOKEN")
 
 
@@ -27,19 +25,16 @@ def trace(application: WSGIApplication) -> WSGIApplication:
         path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
         print(f"\n{environ['REQUEST_METHOD']}, path {path!r}, query {query!r}")
         print("the server calls application(environ, start_response), environ being")
-        for key, value in sorted(environ.items()):
-            # A variable of the shell, such as HTTP_PROXY, is not a header of the request.
-            header = key.startswith("HTTP_") and key not in os.environ
-            if header or key.startswith("wsgi.") or key in CGI_VARIABLES:
-                print(f"    {key} = {'***' if header and SECRET.search(key) else repr(value)}")
+        # wsgiref adds the variables of the shell, which are no business of the request.
+        for key in sorted(environ.keys() - os.environ.keys()):
+            secret = key.startswith("HTTP_") and SECRET.search(key)
+            print(f"    {key} = {'***' if secret else repr(environ[key])}")
 
-        def traced_start_response(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
-        ) -> Callable[[bytes], object]:
+        def starting(status: str, headers: Headers, exc_info: Any = None, /) -> Write:
             print(f"the application calls start_response({status!r}, {headers!r})")
             return start_response(status, headers, exc_info)
 
-        body = list(application(environ, traced_start_response))
+        body = list(application(environ, starting))
         print(f"the application returns {body!r}", flush=True)
         return body
 

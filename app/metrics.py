@@ -8,7 +8,6 @@ holds, and the worker counts on from where the last holder stopped.
 
 import itertools
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -19,7 +18,7 @@ from time import perf_counter
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import Counter, Histogram, ProcessCollector, values
+from prometheus_client import PLATFORM_COLLECTOR, Counter, Histogram, ProcessCollector, values
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -65,15 +64,13 @@ def instrument(application: WSGIApplication, routes: Container[str]) -> WSGIAppl
         started = perf_counter()
         code = "500"
 
-        def observing_start_response(
-            status: str, headers: Headers, exc_info: Any = None, /
-        ) -> Write:
+        def starting(status: str, headers: Headers, exc_info: Any = None, /) -> Write:
             nonlocal code
             code = status[:3]
             return start_response(status, headers, exc_info)
 
         try:
-            return application(environ, observing_start_response)
+            return application(environ, starting)
         except Exception:
             # No header has left yet, so this is what the server answers.
             code = "500"
@@ -133,18 +130,13 @@ class Slots:
 
 
 class Exposition(Collector):
-    """What a scrape shows: all slots added up, the arbiter's process, and target_info."""
+    """What a scrape shows: all slots added up, the arbiter's process, who we are."""
 
     arbiter = ProcessCollector(pid=os.getppid, registry=None)
     target = InfoMetricFamily(
         "target",
         "The service that is scraped.",
-        {
-            "service_name": "hello-wsgi",
-            "service_version": __version__,
-            "process_runtime_name": platform.python_implementation().lower(),
-            "process_runtime_version": platform.python_version(),
-        },
+        {"service_name": "hello-wsgi", "service_version": __version__},
     )
 
     def collect(self) -> Iterator[Metric]:
@@ -155,4 +147,5 @@ class Exposition(Collector):
         written = sorted(str(file) for file in files if file.stat().st_size)
         yield from MultiProcessCollector.merge(written)  # type: ignore[no-untyped-call] # as above
         yield from self.arbiter.collect()
+        yield from PLATFORM_COLLECTOR.collect()
         yield self.target

@@ -57,11 +57,8 @@ def available_cpus(root: Path = Path("/")) -> int:
         cpus = float(len(os.sched_getaffinity(0)))
     else:  # macOS, which has no cgroups either
         cpus = float(os.cpu_count() or 1)
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.is_file() else ():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue

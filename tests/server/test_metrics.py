@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import platform
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -83,10 +84,12 @@ def test_what_is_not_http_is_not_counted(service: Gunicorn) -> None:
 
 
 def test_the_version_and_the_runtime_are_known(service: Gunicorn) -> None:
-    [labels] = [dict(s.labels) for s in scrape(service) if s.name == "target_info"]
-    assert labels["service_name"] == "hello-wsgi"
-    assert labels["service_version"] == app.__version__
-    assert labels["process_runtime_name"] == "cpython"
+    labels = {series.name: dict(series.labels) for series in scrape(service)}
+    assert labels["target_info"] == {
+        "service_name": "hello-wsgi",
+        "service_version": app.__version__,
+    }
+    assert labels["python_info"]["version"] == platform.python_version()
 
 
 def test_the_process_is_the_arbiter(service: Gunicorn) -> None:
