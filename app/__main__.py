@@ -1,6 +1,7 @@
 """What does a WSGI server do? `python -m app --trace` shows it, with the standard library's."""
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -65,12 +66,9 @@ def main() -> None:
         sys.exit(
             f"Cannot serve on port {arguments.port}: {error.strerror}. Choose another with --port."
         )
-    with server:
+    with server, contextlib.suppress(KeyboardInterrupt):
         print(f"Serving on port {server.server_port}...", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print("\nStopped.")
+        server.serve_forever()
 
 
 if __name__ == "__main__":

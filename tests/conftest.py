@@ -1,10 +1,14 @@
 """What the tests share: a service that runs for all that only ask it."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.servers import Gunicorn, gunicorn
+
+# A shell starts a job in the background with SIGINT ignored; servers would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,7 @@ def handles_signals(worker: int) -> bool:
     """Tell if a worker has signal handlers of its own; it loses what comes before that."""
     try:
         status = Path(f"/proc/{worker}/status").read_text()
-    except FileNotFoundError:  # it has ended
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
         return True
     caught = re.search(r"SigCgt:\s*(\w+)", status)
     # The arbiter, from which it inherits, has none for SIGABRT.

@@ -72,13 +72,17 @@ def wait_for_answers(clients: list[KeepAliveClient], count: int = 20) -> None:
     eventually(lambda: all(c.answered >= goal for c, goal in zip(clients, goals, strict=True)))
 
 
+def have_gone(server: Gunicorn, workers: set[int]) -> bool:
+    return workers.isdisjoint(server.workers())
+
+
 def test_two_reloads_lose_nothing() -> None:
     with gunicorn() as server, keep_alive_clients(server) as clients:
         for reload in (1, 2):
             before = set(server.workers())
             server.signal(signal.SIGHUP)
             server.wait_until_booted(2 + 2 * reload)
-            eventually(partial(set(server.workers()).isdisjoint, before))
+            eventually(partial(have_gone, server, before))
             wait_for_answers(clients)
     assert [client.lost for client in clients] == [[]] * 8
     assert [client.refused for client in clients] == [[]] * 8
