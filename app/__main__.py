@@ -42,30 +42,17 @@ def trace(application: WSGIApplication) -> WSGIApplication:
     return traced
 
 
-def port(text: str) -> int:
-    """Convert the argument of --port."""
-    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port number, from 0 to 65535")
-    return int(text)
-
-
 def main() -> None:
     """Serve the application on localhost until Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m app", description="Serve hello-wsgi with wsgiref, to learn from."
-    )
-    parser.add_argument(
-        "--port", type=port, default=8000, help="0 for any free one (default: 8000)"
-    )
+    parser = argparse.ArgumentParser("python -m app", description="Serve hello-wsgi with wsgiref.")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
     parser.add_argument("--trace", action="store_true", help="print what passes through WSGI")
     arguments = parser.parse_args()
     callable_ = trace(application) if arguments.trace else application
     try:
         server = make_server("127.0.0.1", arguments.port, validator(callable_))
-    except OSError as error:
-        sys.exit(
-            f"Cannot serve on port {arguments.port}: {error.strerror}. Choose another with --port."
-        )
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Cannot serve on port {arguments.port}: {error}")
     with server, contextlib.suppress(KeyboardInterrupt):
         print(f"Serving on port {server.server_port}...", flush=True)
         server.serve_forever()

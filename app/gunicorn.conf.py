@@ -45,15 +45,11 @@ def write_error(client: socket.socket, status: int, _reason: str, _message: str)
     # Python before 3.13 has the older phrase of RFC 7231 for this one.
     phrase = "URI Too Long" if status == 414 else HTTPStatus(status).phrase
     response = error_response(f"{status} {phrase}")
-    headers = [
-        *response.headers,
-        ("Content-Length", str(len(response.body))),
-        ("Connection", "close"),
-        ("Date", util.http_date()),
-    ]
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    message = f"HTTP/1.1 {response.status}\r\n{head}\r\n".encode("latin-1") + response.body
-    util.write_nonblock(client, message)
+    head = (
+        f"HTTP/1.1 {response.status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        f"Content-Length: {len(response.body)}\r\nDate: {util.http_date()}\r\n\r\n"
+    )
+    util.write_nonblock(client, head.encode() + response.body)
 
 
 # gunicorn looks the name up at each call, and passes the arguments by position.

@@ -154,7 +154,7 @@ def test_what_is_not_http_is_answered_in_json_and_closed(
     assert lines[0] == f"HTTP/1.1 {status} {reason}"
     assert lines[1:-1] == [
         "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
         "Connection: close",
+        f"Content-Length: {len(body)}",
     ]
     assert lines[-1].startswith("Date: ")
