@@ -83,8 +83,8 @@ def test_a_taken_port_is_one_clear_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, errors = run("--port", str(port))
-    assert code == 1
-    assert errors == [f"Cannot serve on port {port}: {OSError(EADDRINUSE, os.strerror(EADDRINUSE))}"]
+    in_use = OSError(EADDRINUSE, os.strerror(EADDRINUSE))
+    assert (code, errors) == (1, [f"Cannot serve on port {port}: {in_use}"])
 
 
 @pytest.mark.parametrize(
