@@ -3,7 +3,6 @@
 import os
 import socket
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from gunicorn import util
@@ -33,8 +32,8 @@ forwarder_headers = ""
 # Its socket would need a directory that can be written.
 control_socket_disable = True
 # A heartbeat on a disk can block a worker, and a read-only root has no place for it.
-shared_memory = Path("/dev/shm")  # noqa: S108 -- gunicorn makes the file with mkstemp
-worker_tmp_dir = str(shared_memory) if shared_memory.is_dir() else None
+shared_memory = "/dev/shm"  # noqa: S108 -- what is made there is made with mkstemp and mkdtemp
+worker_tmp_dir = shared_memory if os.access(shared_memory, os.W_OK) else None
 
 
 def write_error(client: socket.socket, status: int, _reason: str, _message: str) -> None:
@@ -57,7 +56,8 @@ util.write_error = write_error  # type: ignore[assignment] # the names of the ar
 
 
 def when_ready(server: Any) -> None:
-    server.slots = metrics.Slots(settings.prometheus_multiproc_dir)
+    # In memory too, for the same reasons.
+    server.slots = metrics.Slots(settings.prometheus_multiproc_dir, worker_tmp_dir)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -103,12 +103,13 @@ class Slots:
     Args:
         directory: made if it is missing, and emptied of the files of an earlier run; without one
             it is a temporary directory, removed by close().
+        parent: where that is made; without one, where tempfile makes its directories.
 
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, parent: str | None = None) -> None:
         self.temporary = directory is None
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="hello-wsgi-"))
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="hello-wsgi-", dir=parent))
         self.directory.mkdir(parents=True, exist_ok=True)
         for file in self.directory.glob("*.db"):
             file.unlink()
@@ -126,7 +127,7 @@ class Slots:
     def close(self) -> None:
         """Remove the directory, if it is ours."""
         if self.temporary:
-            shutil.rmtree(self.directory)
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Exposition(Collector):
