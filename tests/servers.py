@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import psutil
 
@@ -73,6 +73,12 @@ class Server:
             reader.join(DEADLINE)
         return code
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
@@ -105,8 +111,8 @@ class Gunicorn(Server):
 
     def messages(self, start: str) -> list[str]:
         """Return the messages of the log that begin like that."""
-        messages = [str(line.get("message", "")) for line in self.log()]
-        return [message for message in messages if message.startswith(start)]
+        lines = [line for line in self.stdout if f'"message": "{start}' in line]
+        return [json.loads(line)["message"] for line in lines]
 
     def access_log(self) -> list[dict[str, Any]]:
         return [line for line in self.log() if line["logger"] == "gunicorn.access"]
@@ -142,20 +148,15 @@ def handles_signals(worker: int) -> bool:
 
 @contextmanager
 def gunicorn(*arguments: str, workers: int = 2, **environ: str) -> Iterator[Gunicorn]:
-    server = Gunicorn(*arguments, workers=workers, **environ)
-    try:
+    """Run the service until it is ready."""
+    with Gunicorn(*arguments, workers=workers, **environ) as server:
         server.wait_until_ready()
         yield server
-    finally:
-        server.stop()
 
 
 @contextmanager
 def learners_server(*arguments: str) -> Iterator[tuple[Server, int]]:
     """Run `python -m app` on a free port."""
-    server = Server("app", "--port", "0", *arguments)
-    try:
+    with Server("app", "--port", "0", *arguments) as server:
         server.wait_until(lambda: server.ended or server.stdout)
         yield server, int(server.stdout[0].removeprefix("Serving on port ").rstrip("."))
-    finally:
-        server.stop()

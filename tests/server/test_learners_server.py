@@ -72,11 +72,8 @@ def test_a_trace_is_not_forged_by_a_request() -> None:
 
 
 def run(*arguments: str) -> tuple[int, list[str]]:
-    server = Server("app", *arguments)
-    try:
+    with Server("app", *arguments) as server:
         return server.wait(), server.stderr
-    finally:
-        server.stop()
 
 
 def test_a_taken_port_is_one_clear_line() -> None:

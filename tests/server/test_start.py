@@ -2,14 +2,15 @@
 
 import signal
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.client import request, send
+from tests.client import connect, request, send
 from tests.scrape import requests, scrape
-from tests.servers import Gunicorn, Server, gunicorn
+from tests.servers import Gunicorn, Server, eventually, gunicorn
 
 
 @pytest.mark.parametrize(
@@ -22,43 +23,43 @@ from tests.servers import Gunicorn, Server, gunicorn
     ],
 )
 def test_a_bad_setting_ends_the_start_with_one_line(name: str, value: str, allowed: str) -> None:
-    server = Server("app.server", **{name: value})
-    assert server.wait() == 1
+    with Server("app.server", **{name: value}) as server:
+        assert server.wait() == 1
     assert server.stderr == [f"hello-wsgi: {name}={value!r} is not allowed: it must be {allowed}"]
     assert server.stdout == []
 
 
 def test_a_taken_port_ends_the_start_with_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = Gunicorn(PORT=str(taken.getsockname()[1]))
-        try:
+        with Gunicorn(PORT=str(taken.getsockname()[1])) as server:
             assert server.wait() == 1
-        finally:
-            server.stop()
     assert server.messages("Connection in use")
     assert server.log()[-1]["level"] == "error"
 
 
-def test_the_workers_and_their_threads_are_those_of_the_settings() -> None:
-    with gunicorn(workers=3, THREADS="2") as server:
-        # The threads of a pool start as they are needed, so that only their most can be seen.
-        for _ in range(30):
-            request(server.port, "GET", "/hello")
-        threads = [psutil.Process(pid).num_threads() for pid in server.workers()]
-    assert len(threads) == 3
-    assert max(threads) <= 1 + 2
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_workers_are_those_of_the_setting(workers: int) -> None:
+    with gunicorn(workers=workers) as server:
+        assert len(server.workers()) == workers
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_threads_are_those_of_the_setting(threads: int) -> None:
+    with gunicorn(workers=1, THREADS=str(threads)) as server, ExitStack() as silent:
+        # Each takes a thread for some seconds, and there are more of them than threads.
+        for _ in range(5):
+            silent.enter_context(connect(server.port))
+        [worker] = server.workers()
+        eventually(lambda: psutil.Process(worker).num_threads() == 1 + threads)
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")])
 def test_it_listens_where_it_is_told(host: str, shown: str) -> None:
-    server = Gunicorn(HOST=host)
-    try:
+    with Gunicorn(HOST=host) as server:
         server.wait_until_booted(2)
         connections = psutil.Process(server.pid).net_connections("tcp")
         assert {connection.laddr[0] for connection in connections} == {host}
         assert f"http://{shown}:" in server.messages("Listening at")[0]
-    finally:
-        server.stop()
 
 
 @pytest.mark.parametrize(("keepalive", "connection"), [("0", "close"), ("75", "keep-alive")])
