@@ -86,8 +86,7 @@ def instrument(application: WSGIApplication, routes: Container[str]) -> WSGIAppl
 
 def _count_in(slot: int) -> None:
     """Make the series that come into being from now on count in the files of `slot`."""
-    # Of its multiprocess mode prometheus-client has no types, hence the "type: ignore".
-    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: slot)
 
 
 def use_slot(slot: int) -> None:
@@ -98,7 +97,7 @@ def use_slot(slot: int) -> None:
 
 
 class Slots:
-    """The arbiter's side: it owns the directory of the files, and lends the slots but its own, 0.
+    """The arbiter's side: it owns the directory of the files and lends all slots but 0, its own.
 
     Args:
         directory: made if it is missing, and emptied of the files of an earlier run; without one
@@ -146,7 +145,7 @@ class Exposition(Collector):
         # A file is empty for a moment when it is new, and for good if its worker dies just then.
         # In another order their sums might round down, which looks like a restart of the counter.
         written = sorted(str(file) for file in files if file.stat().st_size)
-        yield from MultiProcessCollector.merge(written)  # type: ignore[no-untyped-call] # as above
+        yield from MultiProcessCollector.merge(written)
         yield from self.arbiter.collect()
         yield from PLATFORM_COLLECTOR.collect()
         yield self.target

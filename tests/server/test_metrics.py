@@ -3,7 +3,9 @@
 import gzip
 import os
 import platform
+import random
 import signal
+import string
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,6 +70,23 @@ def test_a_histogram_is_one_of_prometheus(service: Gunicorn) -> None:
     assert list(buckets) == bounds
     assert list(buckets.values()) == sorted(buckets.values())
     assert buckets["+Inf"] == requests(samples)["GET", "/hello", "200"] > 0
+
+
+def test_random_paths_and_methods_add_only_series_of_the_closed_set() -> None:
+    rng = random.Random(0)
+    paths = ["/" + "".join(rng.choices(string.ascii_letters + "%/;=.", k=9)) for _ in range(1000)]
+    methods = [
+        "".join(rng.choices(string.ascii_uppercase, k=rng.randint(3, 20))) for _ in range(300)
+    ]
+    lines = [f"GET {path}" for path in paths] + [f"{method} /hello" for method in methods]
+    with gunicorn() as server:
+        expected = requests(scrape(server))
+        with connect(server.port) as connection:
+            for line in lines:
+                connection.sendall(f"{line} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert read_answer(connection).status in (404, 405)
+        counted = requests(scrape(server))
+    assert counted == expected | {("GET", "", "404"): 1000, ("_OTHER", "/hello", "405"): 300}
 
 
 def test_the_management_port_is_not_counted(service: Gunicorn) -> None:

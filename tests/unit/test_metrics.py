@@ -111,7 +111,7 @@ def _undo_slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "restored at the end")
     yield
-    values.close_all_multiprocess_files()  # type: ignore[no-untyped-call] # it has no types
+    values.close_all_multiprocess_files()
 
 
 @pytest.mark.usefixtures("_undo_slots")
