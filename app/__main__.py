@@ -13,9 +13,6 @@ from wsgiref.validate import validator
 
 from app.application import application
 
-Headers = list[tuple[str, str]]
-Write = Callable[[bytes], object]
-
 SECRET = re.compile(r"AUTH|COOKIE|CREDENTIAL|KEY|PASSW|SECRET|SESSION|TOKEN")
 
 
@@ -31,7 +28,9 @@ def trace(application: WSGIApplication) -> WSGIApplication:
             secret = key.startswith("HTTP_") and SECRET.search(key)
             print(f"    {key} = {'***' if secret else repr(environ[key])}")
 
-        def starting(status: str, headers: Headers, exc_info: Any = None, /) -> Write:
+        def starting(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+        ) -> Callable[[bytes], object]:
             print(f"the application calls start_response({status!r}, {headers!r})")
             return start_response(status, headers, exc_info)
 

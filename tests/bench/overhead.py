@@ -6,9 +6,18 @@ each: with two, a round in which one of them has accepted most connections has a
 throughput of a round in which they share, and that would be measured instead.
 """
 
+import os
+import re
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from tests.bench.load import requests_per_second, served
+from tests.servers import ROOT, eventually
 
 ROUNDS = 7
 SECONDS = 4
@@ -17,11 +26,46 @@ CONNECTIONS = 32
 BARE = ("app.application:application", "--logger-class", "gunicorn.glogging.Logger")
 
 
+@contextmanager
+def served(*arguments: str) -> Iterator[int]:
+    """Run the service with its log in a file, which nobody reads meanwhile; yield its port."""
+    environ = {"PORT": "0", "MANAGEMENT_PORT": "0", "WEB_CONCURRENCY": "1"}
+    with tempfile.NamedTemporaryFile() as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "app.server", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            said = Path(log.name)
+            eventually(lambda: "Booting worker" in said.read_text())
+            [port] = re.findall(r"Listening at: http://[^:]+:(\d+),", said.read_text())
+            yield int(port)
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def requests_per_second(wrk: str, port: int) -> float:
+    command = [wrk, "--threads", "1", "--connections", str(CONNECTIONS)]
+    command += ["--duration", f"{SECONDS}s", f"http://127.0.0.1:{port}/hello"]
+    report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "Non-2xx" not in report, report
+    assert "Socket errors" not in report, report
+    [figure] = re.findall(r"Requests/sec:\s+([0-9.]+)", report)
+    return float(figure)
+
+
 def main() -> None:
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        sys.exit("make bench needs wrk: install it, on Debian or Ubuntu with apt install wrk")
     figures: dict[str, list[float]] = {"bare": [], "service": []}
-    with served(1, *BARE) as bare, served(1) as service:
-        for name, ports in [("bare", bare), ("service", service)] * (ROUNDS + 1):
-            figures[name].append(requests_per_second(ports.public, CONNECTIONS, SECONDS))
+    with served(*BARE) as bare, served() as service:
+        for name, port in [("bare", bare), ("service", service)] * (ROUNDS + 1):
+            figures[name].append(requests_per_second(wrk, port))
     # The first round of each is for warming up.
     medians = {name: statistics.median(rounds[1:]) for name, rounds in figures.items()}
     print(

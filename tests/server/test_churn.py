@@ -9,7 +9,7 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
-from tests.client import DEADLINE, connect, read_answer
+from tests.client import DEADLINE, KeepAliveClient
 from tests.scrape import Scrape, requests, scrape, value
 from tests.servers import Gunicorn, eventually, gunicorn
 
@@ -19,38 +19,6 @@ SEED = int(os.environ.get("CHURN_SEED", "1"))
 
 CLIENTS = 6
 MOST_WORKERS = 5
-GET = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-class Client(threading.Thread):
-    """Sends its share of the requests, each of which is answered or fails."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self.port = port
-        self.answered = 0
-        self.failed = 0
-
-    @property
-    def sent(self) -> int:
-        return self.answered + self.failed
-
-    def run(self) -> None:
-        while self.sent < REQUESTS // CLIENTS:
-            try:
-                self.converse()
-            except (OSError, HTTPException):
-                self.failed += 1
-
-    def converse(self) -> None:
-        with connect(self.port) as connection:
-            while self.sent < REQUESTS // CLIENTS:
-                connection.sendall(GET)
-                answer = read_answer(connection)
-                assert answer.status == 200
-                self.answered += 1
-                if answer.headers["Connection"] == "close":
-                    return
 
 
 class Scraper(threading.Thread):
@@ -100,11 +68,11 @@ def disturb(server: Gunicorn, rng: random.Random) -> None:
         server.signal(number)
 
 
-def sent(clients: list[Client]) -> int:
+def sent(clients: list[KeepAliveClient]) -> int:
     return sum(client.sent for client in clients)
 
 
-def have_sent(clients: list[Client], count: int) -> bool:
+def have_sent(clients: list[KeepAliveClient], count: int) -> bool:
     """Tell if so many requests have been sent, or all that will be."""
     return sent(clients) >= count or not any(client.is_alive() for client in clients)
 
@@ -113,7 +81,7 @@ def test_no_count_falls_or_is_lost_or_made_up(tmp_path: Path) -> None:
     rng = random.Random(SEED)
     most_workers = 0
     with gunicorn(workers=3, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
-        clients = [Client(server.port) for _ in range(CLIENTS)]
+        clients = [KeepAliveClient(server.port, REQUESTS // CLIENTS) for _ in range(CLIENTS)]
         scraper = Scraper(server)
         for thread in (*clients, scraper):
             thread.start()

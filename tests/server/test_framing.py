@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from tests.client import connect, read_answer, read_to_end, send
+from tests.client import GET, connect, read_answer, read_to_end, send
 from tests.contract import HELLO
 from tests.servers import Gunicorn
 
-GET = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLOSING_GET = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import app
-from tests.client import connect, read_answer, request, send
+from tests.client import GET, connect, read_answer, request, send
 from tests.scrape import DURATION, parse, requests, scrape, value
 from tests.servers import Gunicorn, gunicorn
 
@@ -175,6 +175,6 @@ def test_an_answer_that_was_read_has_been_counted(service: Gunicorn) -> None:
     before = requests(scrape(service))["GET", "/hello", "200"]
     with connect(service.port) as connection:
         for number in range(1, 21):
-            connection.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(GET)
             read_answer(connection)
             assert requests(scrape(service))["GET", "/hello", "200"] == before + number

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.client import connect, request, send
+from tests.client import GET, connect, request, send
 from tests.scrape import requests, scrape
 from tests.servers import Gunicorn, Server, eventually, gunicorn
 
@@ -67,7 +67,7 @@ def test_it_listens_where_it_is_told(host: str, shown: str) -> None:
 @pytest.mark.parametrize(("keepalive", "connection"), [("0", "close"), ("75", "keep-alive")])
 def test_a_connection_is_kept_alive_if_the_setting_allows(keepalive: str, connection: str) -> None:
     with gunicorn(KEEPALIVE=keepalive) as server:
-        answer = send(server.port, b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = send(server.port, GET)
     assert answer.headers["Connection"] == connection
 
 

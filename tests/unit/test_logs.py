@@ -101,11 +101,11 @@ def test_a_traceback_is_a_field(make_logger: Make, capfd: pytest.CaptureFixture[
 def test_a_warning_of_python_is_a_line(
     make_logger: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    make_logger("info")
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        logging.captureWarnings(capture=True)
+        make_logger("info")
         warnings.warn("an old way", DeprecationWarning, stacklevel=1)
+        # Within the block, which puts back what both have replaced.
         logging.captureWarnings(capture=False)
     [line] = lines(capfd)
     assert (line["level"], line["logger"]) == ("warning", "py.warnings")
