@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from wsgiref.simple_server import make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -28,9 +28,7 @@ def trace(application: WSGIApplication) -> WSGIApplication:
             secret = key.startswith("HTTP_") and SECRET.search(key)
             print(f"    {key} = {'***' if secret else repr(environ[key])}")
 
-        def starting(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
-        ) -> Callable[[bytes], object]:
+        def starting(status: str, headers: list[Any], exc_info: Any = None, /) -> Any:
             print(f"the application calls start_response({status!r}, {headers!r})")
             return start_response(status, headers, exc_info)
 

@@ -1,8 +1,4 @@
-"""What does the service say of itself? One JSON object a line (RFC 8259) on stdout.
-
-A line of the access log goes out in one write, and is shorter than the 4096 bytes that a pipe
-takes in one piece (PIPE_BUF, pipe(7)), so that the lines of several workers never mix.
-"""
+"""What does the service say of itself? One JSON object a line (RFC 8259) on stdout."""
 
 import json
 import logging
@@ -28,8 +24,9 @@ ACCESS_LOG = "app.access_log"
 
 STDOUT = 1
 
-# What a client sends is cut to so many characters; a line of its longest, with each character
-# escaped, stays below PIPE_BUF.
+# What a client sends is cut to so many characters. Even with each of them escaped, a line is then
+# shorter than what a pipe takes in one piece, 4096 bytes (PIPE_BUF, pipe(7)), and goes out in one
+# write: so the lines of several workers never mix.
 LONGEST = 256
 
 # A template: json.dumps of the whole would take several times as long.

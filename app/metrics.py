@@ -10,7 +10,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from http import HTTPMethod
 from pathlib import Path
@@ -27,7 +27,6 @@ from app import __version__
 
 # Named here, as the annotations of a nested function are evaluated at each request.
 Headers = list[tuple[str, str]]
-Write = Callable[[bytes], object]
 
 # Names and labels follow OpenTelemetry's semantic conventions for HTTP, in Prometheus spelling.
 REQUEST_DURATION = Histogram(
@@ -44,6 +43,12 @@ EXPECTED_SERIES = (
     ("GET", "/hello", "500"),
     ("GET", "", "404"),
 )
+# Who we are, in OpenTelemetry's names; an image knows of what it was built.
+RESOURCE = {
+    "service_name": "hello-wsgi",
+    "service_version": os.environ.get("IMAGE_VERSION", __version__),
+    "vcs_ref_head_revision": os.environ.get("IMAGE_REVISION", ""),
+}
 # RFC 9110 section 9, and PATCH of RFC 5789.
 KNOWN_METHODS = frozenset(HTTPMethod)
 
@@ -64,7 +69,7 @@ def instrument(application: WSGIApplication, routes: Container[str]) -> WSGIAppl
         started = perf_counter()
         code = "500"
 
-        def starting(status: str, headers: Headers, exc_info: Any = None, /) -> Write:
+        def starting(status: str, headers: Headers, exc_info: Any = None, /) -> Any:
             nonlocal code
             code = status[:3]
             return start_response(status, headers, exc_info)
@@ -99,11 +104,8 @@ def use_slot(slot: int) -> None:
 class Slots:
     """The arbiter's side: it owns the directory of the files and lends all slots but 0, its own.
 
-    Args:
-        directory: made if it is missing, and emptied of the files of an earlier run; without one
-            it is a temporary directory, removed by close().
-        parent: where that is made; without one, where tempfile makes its directories.
-
+    `directory` is made if it is missing, and emptied of the files of an earlier run. Without one
+    it is a temporary directory in `parent` (see tempfile), removed by close().
     """
 
     def __init__(self, directory: Path | None, parent: str | None = None) -> None:
@@ -133,11 +135,7 @@ class Exposition(Collector):
     """What a scrape shows: all slots added up, the arbiter's process, who we are."""
 
     arbiter = ProcessCollector(pid=os.getppid, registry=None)
-    target = InfoMetricFamily(
-        "target",
-        "The service that is scraped.",
-        {"service_name": "hello-wsgi", "service_version": __version__},
-    )
+    target = InfoMetricFamily("target", "The service that is scraped.", RESOURCE)
 
     def collect(self) -> Iterator[Metric]:
         """Read the metrics."""

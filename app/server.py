@@ -1,8 +1,4 @@
-"""How is the service started? The settings are checked, then gunicorn takes over.
-
-gunicorn reads WEB_CONCURRENCY as it is imported, before any configuration file, and a bad value
-ends in a traceback there: so the check comes first.
-"""
+"""How is the service started? The settings are checked, then gunicorn takes over."""
 
 import os
 import runpy
@@ -14,6 +10,8 @@ from app.settings import Settings
 
 def main() -> None:
     """Run `python -m gunicorn --config app/gunicorn.conf.py`, with further arguments if any."""
+    # gunicorn reads WEB_CONCURRENCY as it is imported, before any configuration file, and a bad
+    # value ends in a traceback there.
     try:
         Settings.from_environ(os.environ)
     except ValueError as error:

@@ -5,8 +5,8 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -48,10 +48,9 @@ def _directory(environ: Mapping[str, str], name: str) -> Path | None:
 
 
 def available_cpus(root: Path = Path("/")) -> int:
-    """Count the CPUs that affinity and the cgroup's quotas allow, at least 1.
+    """Count the CPUs that affinity and the quotas of the cgroups allow, at least 1 (cgroups(7)).
 
-    Reads cpu.max (cgroup v2) or cpu.cfs_quota_us and cpu.cfs_period_us (v1) of the process's
-    group and of those above it, see cgroups(7); `root` is where /proc and /sys are found.
+    `root` is where /proc and /sys are found.
     """
     if hasattr(os, "sched_getaffinity"):
         cpus = float(len(os.sched_getaffinity(0)))
@@ -71,6 +70,7 @@ def available_cpus(root: Path = Path("/")) -> int:
 
 def _quota(directory: Path) -> float:
     """Return how many CPUs the cgroup in `directory` may use: infinite if it has no quota."""
+    # The first is cgroup v2's, with both figures in it.
     names = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
     words = " ".join(f.read_text() for name in names if (f := directory / name).is_file()).split()
     if len(words) != 2 or words[0] in ("max", "-1"):
@@ -78,8 +78,7 @@ def _quota(directory: Path) -> float:
     return int(words[0]) / int(words[1])
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings, in the names and order of README."""
 
     host: str
@@ -94,10 +93,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read and check the settings.
-
-        Raises ValueError with one line that names the variable, its value and what is allowed.
-        """
+        """Read and check the settings; a ValueError names the variable and what is allowed."""
         settings = cls(
             host=_host(environ),
             port=_integer(environ, "PORT", 8000, 0, 65535),

@@ -102,13 +102,23 @@ def test_what_is_not_http_is_not_counted(service: Gunicorn) -> None:
     assert requests(scrape(service)) == before
 
 
+def labels(server: Gunicorn, name: str) -> dict[str, str]:
+    [found] = [dict(series.labels) for series in scrape(server) if series.name == name]
+    return found
+
+
 def test_the_version_and_the_runtime_are_known(service: Gunicorn) -> None:
-    labels = {series.name: dict(series.labels) for series in scrape(service)}
-    assert labels["target_info"] == {
-        "service_name": "hello-wsgi",
-        "service_version": app.__version__,
-    }
-    assert labels["python_info"]["version"] == platform.python_version()
+    target = labels(service, "target_info")
+    assert target["service_name"] == "hello-wsgi"
+    assert target["service_version"] == app.__version__
+    assert labels(service, "python_info")["version"] == platform.python_version()
+
+
+def test_an_image_says_of_what_it_was_built() -> None:
+    with gunicorn(IMAGE_VERSION="1.2.3-rc.1", IMAGE_REVISION="4f5e6d") as server:
+        target = labels(server, "target_info")
+    assert target["service_version"] == "1.2.3-rc.1"
+    assert target["vcs_ref_head_revision"] == "4f5e6d"
 
 
 def test_the_process_is_the_arbiter(service: Gunicorn) -> None:
