@@ -1,10 +1,10 @@
 """A scrape, parsed: what Prometheus would see."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.servers import Gunicorn
+from tests.client import Answer
 
 DURATION = "http_server_request_duration_seconds"
 
@@ -22,7 +22,13 @@ def parse(text: str) -> Scrape:
     return {Series(s.name, tuple(sorted(s.labels.items()))): s.value for s in samples}
 
 
-def scrape(server: Gunicorn) -> Scrape:
+class Service(Protocol):
+    """What runs the service, as a process or in a container."""
+
+    def ask(self, target: str) -> Answer: ...
+
+
+def scrape(server: Service) -> Scrape:
     answer = server.ask("/metrics")
     assert answer.status == 200, answer
     return parse(answer.body.decode())

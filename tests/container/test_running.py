@@ -1,0 +1,107 @@
+"""How does a container of the image run, and how does it end?"""
+
+import re
+import signal
+import statistics
+import subprocess
+import time
+
+import pytest
+
+from tests.client import DEADLINE, KeepAliveClient, request
+from tests.container.conftest import HARDENED, Report
+from tests.contract import CONTRACT, Exchange
+from tests.docker import Container, container, docker
+from tests.scrape import requests, scrape, value
+from tests.servers import eventually
+
+STARTS = 5
+
+
+@pytest.mark.parametrize("exchange", CONTRACT, ids=lambda exchange: exchange.fact)
+def test_the_answer_is_that_of_the_contract(exchange: Exchange, service: Container) -> None:
+    answer = request(service.port, exchange.method, exchange.target)
+    assert (answer.status, answer.body) == (exchange.status, exchange.body)
+
+
+def test_it_runs_without_any_privilege(service: Container) -> None:
+    status = service.python("print(open('/proc/1/status').read())")
+    facts = dict(re.findall(r"(\w+):\s*(.*)", status))
+    assert facts["Uid"].split() == ["12345"] * 4
+    assert facts["Gid"].split() == ["54321"] * 4
+    assert facts["NoNewPrivs"] == "1"
+    for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(facts[capabilities], 16) == 0
+
+
+def test_its_root_is_read_only(service: Container) -> None:
+    program = "try: open('/srv/x', 'w')\nexcept OSError as error: print(error.strerror)"
+    assert service.python(program) == "Read-only file system"
+
+
+def test_it_becomes_healthy(service: Container) -> None:
+    service.eventually_healthy()
+
+
+def test_it_has_nothing_to_warn_of(service: Container) -> None:
+    assert {line["level"] for line in service.log()} == {"info"}
+
+
+def test_it_is_unhealthy_when_no_worker_answers(image: str) -> None:
+    with container(image, *HARDENED, "--health-interval=1s", "--health-retries=1") as running:
+        running.eventually_healthy()
+        running.signal_workers(signal.SIGSTOP)
+        eventually(lambda: running.health() == "unhealthy")
+        [*_, last] = running.inspect()["State"]["Health"]["Log"]
+        assert last["ExitCode"] == 1
+        assert last["Output"] == "not ready: TimeoutError('timed out')\n"
+
+
+def test_a_killed_worker_is_replaced_and_its_counts_are_kept(image: str) -> None:
+    with container(image, *HARDENED) as running:
+        for _ in range(20):
+            assert running.get(running.port, "/hello").status == 200
+        running.signal_workers(signal.SIGKILL)
+        eventually(running.is_ready)
+        assert running.get(running.port, "/hello").status == 200
+        assert requests(scrape(running))["GET", "/hello", "200"] == 21
+        eventually(lambda: value(scrape(running), "gunicorn_workers_spawned_total") == 4)
+
+
+def test_a_stop_under_load_loses_nothing_and_ends_well(image: str, report: Report) -> None:
+    with container(image, *HARDENED) as running:
+        clients = [KeepAliveClient(running.port, 100_000) for _ in range(8)]
+        for client in clients:
+            client.start()
+        try:
+            eventually(lambda: all(client.answered > 10 for client in clients))
+            started = time.monotonic()
+            docker("stop", "--time=30", running.name)
+            report(f"docker stop under load: {time.monotonic() - started:.1f} s")
+        finally:
+            for client in clients:
+                client.stop()
+        # Had it not ended in time, it would have been killed: 137.
+        assert running.inspect()["State"]["ExitCode"] == 0
+        assert [client.lost for client in clients] == [[]] * len(clients)
+        counted = running.log()
+        answered = sum(client.answered for client in clients)
+        assert sum(line["logger"] == "gunicorn.access" for line in counted) == answered
+
+
+def test_a_bad_setting_ends_the_start_with_one_line(image: str) -> None:
+    command = ["docker", "run", "--rm", "--env=THREADS=many", image]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("hello-wsgi: THREADS='many' is not allowed")
+
+
+def test_a_start_is_quick(image: str, report: Report) -> None:
+    times = []
+    for _ in range(STARTS):
+        started = time.monotonic()
+        with container(image, *HARDENED) as running:
+            times.append(time.monotonic() - started)
+            assert running.get(running.port, "/hello").status == 200
+    report(f"docker run to the first answer, median of {STARTS}: {statistics.median(times):.2f} s")

@@ -1,0 +1,149 @@
+"""Do Prometheus's rules, its configuration and the dashboard fit the service, and each other?"""
+
+import re
+from itertools import product
+
+import pytest
+from promql_parser import MatchOp, VectorSelector
+
+from app.metrics import KNOWN_METHODS
+from tests.client import request
+from tests.promql import ALERTING, ALERTS, ANSWERED, DASHBOARD, RECORDING_RULES, load, selectors
+from tests.promql import PROMETHEUS as FOLDER
+from tests.scrape import Scrape, Series, scrape
+from tests.servers import ROOT, Gunicorn
+
+EXPRESSIONS = ANSWERED | ALERTING
+RECORDED = {rule["record"] for rule in RECORDING_RULES}
+PROMETHEUS_OWN = {"up"}
+TARGET_LABELS = {"job", "instance"}
+
+by_expression = pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
+by_alert = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+
+
+@pytest.fixture(scope="module")
+def exported(service: Gunicorn) -> Scrape:
+    """Return what the service exports after every method has been tried on every route."""
+    for method, target in product((*KNOWN_METHODS, "BREW"), ("/hello", "/")):
+        if method != "CONNECT":  # its target has another form
+            request(service.port, method, target)
+    return scrape(service)
+
+
+def selects(selector: VectorSelector, series: Series) -> bool:
+    labels = dict(series.labels)
+    for matcher in selector.matchers.matchers:
+        if matcher.name in TARGET_LABELS:
+            continue
+        # An op of the parser's enumeration is not hashable.
+        if matcher.op == MatchOp.Equal:
+            fits = labels.get(matcher.name) == matcher.value
+        else:
+            assert matcher.op == MatchOp.Re
+            fits = bool(re.fullmatch(matcher.value, labels.get(matcher.name, "")))
+        if not fits:
+            return False
+    return series.name == selector.name
+
+
+@by_expression
+def test_what_is_asked_for_is_exported_or_recorded(expression: str, exported: Scrape) -> None:
+    for text, selector in selectors(expression).items():
+        known = selector.name in RECORDED | PROMETHEUS_OWN
+        assert known or any(selects(selector, series) for series in exported), text
+
+
+@by_expression
+def test_only_labels_that_exist_are_grouped_by(expression: str, exported: Scrape) -> None:
+    names = {name for series in exported for name, _ in series.labels} | TARGET_LABELS
+    groups = re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression)
+    assert {label for group in groups for label in group.split(", ")} <= names
+
+
+@by_alert
+def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, dict[str, str]]) -> None:
+    assert alert["labels"]["severity"] in ("critical", "warning")
+    assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
+    path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    headings = re.findall(r"^#+ (\w+)$", (ROOT / path).read_text(), re.MULTILINE)
+    assert anchor in {heading.lower() for heading in headings}
+
+
+TESTS = [
+    (test["name"], case)
+    for file in sorted(FOLDER.glob("tests/*.yml"))
+    for test in load(f"tests/{file.name}")["tests"]
+    for case in test["promql_expr_test"]
+]
+
+
+@by_alert
+def test_an_alert_is_tested_to_fire_and_not_to_fire(alert: dict[str, str]) -> None:
+    name = alert["alert"]
+    cases = [(test, case) for test, case in TESTS if f'alertname="{name}"' in case["expr"]]
+    fires = [
+        'alertstate="firing"' in str(case["exp_samples"])
+        for test, case in cases
+        if test.startswith(f"{name} fires when ")
+    ]
+    does_not = [
+        case["exp_samples"] == []
+        for test, case in cases
+        if test.startswith(f"{name} does not fire ")
+    ]
+    assert any(fires)
+    assert does_not
+    assert all(does_not)
+
+
+def test_a_scrape_stays_within_the_limits(exported: Scrape, service: Gunicorn) -> None:
+    limits = load("prometheus.yml")["global"]
+    names = [name for series in exported for name, _ in series.labels]
+    values = [value for series in exported for _, value in series.labels]
+    assert len(exported) < limits["sample_limit"] / 2
+    # With the name of the metric, the job and the instance.
+    assert max(len(series.labels) for series in exported) + 3 <= limits["label_limit"]
+    assert max(map(len, names)) <= limits["label_name_length_limit"]
+    assert max(map(len, values)) <= limits["label_value_length_limit"]
+    assert limits["body_size_limit"] == "1MB"
+    assert len(service.ask("/metrics").body) < 1_000_000
+
+
+def test_the_rules_select_a_job_that_is_scraped() -> None:
+    jobs = {config["job_name"] for config in load("prometheus.yml")["scrape_configs"]}
+    selected = {
+        matcher.value
+        for rule in (*RECORDING_RULES, *ALERTS)
+        for selector in selectors(rule["expr"]).values()
+        for matcher in selector.matchers.matchers
+        if matcher.name == "job"
+    }
+    assert selected == {"hello-wsgi"} <= jobs
+
+
+def test_each_panel_has_a_title_a_description_and_a_unit() -> None:
+    for panel in DASHBOARD["panels"]:
+        assert panel["title"]
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+
+
+def test_the_dashboard_can_be_imported_anywhere() -> None:
+    variables = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
+    assert variables == ["datasource", "job", "instance"]
+    used = [*DASHBOARD["panels"], *DASHBOARD["templating"]["list"][1:]]
+    used += [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    assert {each["datasource"]["uid"] for each in used} == {"${datasource}"}
+    assert "id" not in DASHBOARD
+
+
+def test_no_two_panels_overlap() -> None:
+    cells = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24

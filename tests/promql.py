@@ -1,0 +1,63 @@
+"""What do the rules and the dashboard ask Prometheus? Their expressions, and what these select."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import promql_parser
+import yaml
+
+from tests.servers import ROOT
+
+PROMETHEUS = ROOT / "deploy/prometheus"
+DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/hello-wsgi.json").read_text())
+
+# What a user of the dashboard might choose.
+VARIABLES = {"$job": "hello-wsgi", "$instance": ".*", "$__rate_interval": "1m"}
+
+Rule = dict[str, Any]
+
+
+def load(name: str) -> Any:
+    """Read a YAML file of Prometheus's configuration."""
+    return yaml.safe_load((PROMETHEUS / name).read_text())
+
+
+def _rules(name: str) -> list[Rule]:
+    return [rule for group in load(f"rules/{name}.yml")["groups"] for rule in group["rules"]]
+
+
+RECORDING_RULES = _rules("recording")
+ALERTS = _rules("alerts")
+
+
+def _dashboard() -> Iterator[tuple[str, str]]:
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for variable, value in VARIABLES.items():
+                expression = expression.replace(variable, value)
+            yield f"{panel['title']} {target['refId']}", expression
+
+
+# By the name of what is recorded, or of the panel: with traffic, each has an answer.
+ANSWERED = {
+    **{rule["record"] + str(rule.get("labels", "")): rule["expr"] for rule in RECORDING_RULES}
+}
+ANSWERED |= dict(_dashboard())
+# By the name of the alert: without a reason to fire, these have none.
+ALERTING = {rule["alert"]: rule["expr"] for rule in ALERTS}
+
+
+def selectors(expression: str) -> dict[str, promql_parser.VectorSelector]:
+    """Return the selectors of an expression by their text."""
+    found = {}
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.MatrixSelector):
+            node = node.vector_selector
+        if isinstance(node, promql_parser.VectorSelector):
+            found[str(node)] = node
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    return found
