@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin/python -m
 
 # The promtool at hand, or else that of the image that compose runs.
-PROMETHEUS = $(shell sed -n 's|.*image: \(prom/.*\)|\1|p' docker-compose.yml)
-PROMTOOL ?= $(or $(shell command -v promtool),docker run --rm --volume $(CURDIR)/deploy/prometheus:/etc/prometheus:ro \
-	--workdir /etc/prometheus --entrypoint promtool $(PROMETHEUS))
+PROMTOOL_OF_IMAGE = docker run --rm --volume '$(CURDIR)/deploy/prometheus:/etc/prometheus:ro' --workdir /etc/prometheus \
+	--entrypoint promtool $(shell sed -n 's|.*image: \(prom/.*\)|\1|p' docker-compose.yml)
+PROMTOOL = $(or $(shell command -v promtool),$(PROMTOOL_OF_IMAGE))
 
 # What the image says of itself. The time is that of the commit: so the same commit says the same.
 image up: export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
@@ -64,7 +64,9 @@ down: ## stop them, and remove their data
 	docker compose --profile '*' down --volumes
 
 e2e: $(VENV)/dev.stamp ## run the tests that need Docker
-	$(BIN) pytest tests/container
+	@docker version >/dev/null || { echo 'make e2e needs Docker with compose, and found no engine' >&2; exit 1; }
+	$(MAKE) check-rules PROMTOOL="$(PROMTOOL_OF_IMAGE)"
+	$(BIN) pytest --timeout 300 tests/container
 
 check-rules: ## check Prometheus' configuration and rules with promtool
 	cd deploy/prometheus && $(PROMTOOL) check config --lint=all --lint-fatal prometheus.yml

@@ -84,7 +84,7 @@ def test_only_what_runs_is_in_it(files: Files) -> None:
 
 def test_it_runs_the_command_of_make_run(config: dict[str, Any]) -> None:
     assert config["Entrypoint"] == ["python3", "-m", "app.server"]
-    assert run("make", "--dry-run", "run").endswith("python -m app.server")
+    assert run("make", "--no-print-directory", "--dry-run", "run").endswith("python -m app.server")
 
 
 def test_it_exposes_both_ports(config: dict[str, Any]) -> None:

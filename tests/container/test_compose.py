@@ -1,0 +1,179 @@
+"""Does `docker compose up` bring up a service that Prometheus watches, and leave nothing behind?"""
+
+import json
+from collections.abc import Iterator
+from functools import cached_property, partial
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.client import KeepAliveClient, request
+from tests.container.conftest import Report
+from tests.docker import Container, docker
+from tests.promql import ALERTING, ALERTS, ANSWERED, RECORDING_RULES, selectors
+from tests.scrape import scrape, value
+from tests.servers import eventually
+
+PROJECT = "hello-wsgi-e2e"
+CLIENTS, REQUESTS = 32, 200
+MEMORY, PIDS = 128 * 1024 * 1024, 64
+
+
+def compose(*arguments: str) -> str:
+    files = ("--file=docker-compose.yml", "--file=tests/container/ports.yml")
+    return docker("compose", f"--project-name={PROJECT}", *files, *arguments)
+
+
+class Stack:
+    """The service and Prometheus, as compose runs them."""
+
+    def container(self, service: str) -> Container:
+        return Container(compose("ps", "--all", "--quiet", service))
+
+    @cached_property
+    def prometheus(self) -> int:
+        """Return the port of Prometheus."""
+        return self.container("prometheus").published(9090)
+
+    def api(self, path: str, **parameters: str) -> Any:
+        """Ask Prometheus's HTTP API."""
+        target = f"/api/v1/{path}?{urlencode(parameters)}"
+        answer = json.loads(request(self.prometheus, "GET", target).body)
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    def query(self, expression: str) -> list[float]:
+        """Return the values of what a query finds, NaN left out."""
+        found = self.api("query", query=expression)["result"]
+        values = [float(series["value"][1]) for series in found]
+        return [value for value in values if value == value]  # noqa: PLR0124 -- NaN does not
+
+    def alerts(self) -> dict[str, Any]:
+        return {alert["labels"]["alertname"]: alert for alert in self.api("alerts")["alerts"]}
+
+
+def down() -> None:
+    compose("down", "--volumes", "--timeout=5")
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    try:
+        compose("up", "--build", "--detach", "--wait", "--quiet-pull")
+        yield Stack()
+    finally:
+        down()
+
+
+@pytest.fixture
+def app(stack: Stack) -> Container:
+    return stack.container("app")
+
+
+@pytest.fixture
+def traffic(app: Container) -> Iterator[None]:
+    """Ask ten times a second, as long as a test runs."""
+    stopped = Event()
+
+    def ask() -> None:
+        while not stopped.wait(0.1):
+            request(app.port, "GET", "/hello")
+
+    thread = Thread(target=ask)
+    thread.start()
+    yield
+    stopped.set()
+    thread.join()
+
+
+def test_both_are_healthy(stack: Stack, app: Container) -> None:
+    assert app.health() == "healthy"
+    assert stack.container("prometheus").health() == "healthy"
+
+
+def test_the_targets_are_up(stack: Stack) -> None:
+    def targets() -> dict[str, tuple[str, str]]:
+        active = stack.api("targets")["activeTargets"]
+        return {each["scrapePool"]: (each["health"], each["lastError"]) for each in active}
+
+    eventually(lambda: targets() == {"hello-wsgi": ("up", ""), "prometheus": ("up", "")})
+
+
+def test_the_rules_are_loaded_and_work(stack: Stack) -> None:
+    def rules() -> list[dict[str, Any]]:
+        return [rule for group in stack.api("rules")["groups"] for rule in group["rules"]]
+
+    eventually(lambda: {rule["health"] for rule in rules()} == {"ok"})
+    recorded = [rule["record"] for rule in RECORDING_RULES]
+    alerts = [rule["alert"] for rule in ALERTS]
+    assert sorted(rule["name"] for rule in rules()) == sorted(recorded + alerts)
+
+
+def test_a_rate_follows_the_requests_and_a_count_is_exact(stack: Stack, app: Container) -> None:
+    requests = 'http_server_request_duration_seconds_count{http_request_method="HEAD"}'
+    rate = f"sum(rate({requests}[1m]))"
+    # It is there before the first request.
+    eventually(lambda: stack.query(rate) == [0])
+    for _ in range(30):
+        request(app.port, "HEAD", "/hello")
+    eventually(lambda: stack.query(f"sum({requests})") == [30])
+    eventually(lambda: stack.query(rate)[0] > 0)
+
+
+@pytest.mark.usefixtures("traffic")
+@pytest.mark.parametrize("expression", ANSWERED.values(), ids=ANSWERED)
+def test_what_rules_and_panels_ask_has_an_answer(stack: Stack, expression: str) -> None:
+    eventually(lambda: stack.query(expression))
+
+
+@pytest.mark.usefixtures("traffic")
+@pytest.mark.parametrize("expression", ALERTING.values(), ids=ALERTING)
+def test_what_an_alert_watches_is_there(stack: Stack, expression: str) -> None:
+    assert stack.query(expression) == []
+    for selector in selectors(expression):
+        eventually(partial(stack.query, selector))
+
+
+def test_the_service_lives_within_its_limits_under_load(app: Container, report: Report) -> None:
+    host = app.inspect()["HostConfig"]
+    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (MEMORY, PIDS, 1_000_000_000)
+    clients = [KeepAliveClient(app.port, REQUESTS) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    stats = json.loads(docker("stats", "--no-stream", "--format=json", app.name))
+    report(f"after {CLIENTS * REQUESTS} requests: {stats['MemUsage']}, {stats['PIDs']} pids")
+    assert sum(client.failed for client in clients) == 0
+    assert value(scrape(app), "gunicorn_workers_spawned_total") == 2
+    state = app.inspect()["State"]
+    assert (state["OOMKilled"], state["Health"]["Status"]) == (False, "healthy")
+
+
+def test_an_alert_is_pending_when_the_service_has_stopped(stack: Stack) -> None:
+    assert stack.alerts() == {}
+    compose("stop", "app")
+    try:
+        eventually(lambda: "HelloWsgiTargetDown" in stack.alerts())
+        alert = stack.alerts()["HelloWsgiTargetDown"]
+        assert alert["state"] == "pending"
+        assert alert["annotations"]["summary"] == "app:8001 can't be scraped."
+    finally:
+        compose("up", "--detach", "--wait", "--no-recreate", "app")
+
+
+@pytest.mark.usefixtures("stack")
+def test_down_leaves_nothing() -> None:
+    belongs = f"--filter=label=com.docker.compose.project={PROJECT}"
+
+    def left() -> list[str]:
+        return [
+            docker(kind, "ls", "--quiet", *every, belongs)
+            for kind, every in (("container", ["--all"]), ("network", []), ("volume", []))
+        ]
+
+    assert all(left())
+    down()
+    assert left() == ["", "", ""]
