@@ -55,7 +55,7 @@ image: ## build the image hello-wsgi:dev
 	docker compose build app
 
 up: ## build and run the service and Prometheus in containers
-	docker compose up --build --detach --wait
+	docker compose up --detach --wait
 	@echo 'the service:    http://localhost:8000/hello'
 	@echo 'its management: http://localhost:8001/metrics'
 	@echo 'Prometheus:     http://localhost:9090'

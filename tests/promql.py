@@ -1,6 +1,7 @@
 """What do the rules and the dashboard ask Prometheus? Their expressions, and what these select."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,19 +32,26 @@ RECORDING_RULES = _rules("recording")
 ALERTS = _rules("alerts")
 
 
+def _chosen(expression: str) -> str:
+    for variable, value in VARIABLES.items():
+        expression = expression.replace(variable, value)
+    return expression
+
+
 def _dashboard() -> Iterator[tuple[str, str]]:
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
-            expression = target["expr"]
-            for variable, value in VARIABLES.items():
-                expression = expression.replace(variable, value)
-            yield f"{panel['title']} {target['refId']}", expression
+            yield f"{panel['title']} {target['refId']}", _chosen(target["expr"])
+    for variable in DASHBOARD["templating"]["list"]:
+        if variable["type"] == "query":
+            # Grafana's function, not Prometheus's: the values of a label in what a selector finds.
+            values = re.fullmatch(r"label_values\((.+), \w+\)", variable["query"]["query"])
+            assert values, variable
+            yield f"variable {variable['name']}", _chosen(values[1])
 
 
 # By the name of what is recorded, or of the panel: with traffic, each has an answer.
-ANSWERED = {
-    **{rule["record"] + str(rule.get("labels", "")): rule["expr"] for rule in RECORDING_RULES}
-}
+ANSWERED = {f"{rule['record']} {rule.get('labels', '')}": rule["expr"] for rule in RECORDING_RULES}
 ANSWERED |= dict(_dashboard())
 # By the name of the alert: without a reason to fire, these have none.
 ALERTING = {rule["alert"]: rule["expr"] for rule in ALERTS}

@@ -61,7 +61,7 @@ def down() -> None:
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     try:
-        compose("up", "--build", "--detach", "--wait", "--quiet-pull")
+        compose("up", "--detach", "--wait", "--quiet-pull")
         yield Stack()
     finally:
         down()

@@ -52,6 +52,11 @@ def test_an_image_has_a_tag_that_stays(service: str) -> None:
     assert re.fullmatch(r".+:(dev|v?\d+\.\d+\.\d+)", SERVICES[service]["image"])
 
 
+@pytest.mark.parametrize("service", ["app", "prometheus"])
+def test_a_root_is_read_only(service: str) -> None:
+    assert SERVICES[service]["read_only"] is True
+
+
 @by_service
 def test_no_service_has_or_gets_privileges(service: str) -> None:
     assert SERVICES[service]["cap_drop"] == ["ALL"]
