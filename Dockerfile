@@ -1,8 +1,9 @@
 # Two stages: the first has pip and a shell to build with, the second runs and has neither.
+# The Python of both is 3.13, so the bytecode of the first is good for the second.
 FROM python:3.13-slim-trixie AS build
 
-# Where the files will lie in the second stage, too.
-WORKDIR /srv
+# A folder of our own.
+WORKDIR /build
 
 # Before app/, which changes more often: so the packages come from the builder's cache.
 COPY requirements.txt .
@@ -13,18 +14,18 @@ RUN pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-a
         --no-compile --require-hashes --requirement requirements.txt --target packages \
     && rm -r packages/bin
 
+# The service itself: an edit has the builder start from here.
 COPY app app
 
 # Bytecode, as the service can't write its own: it runs on a read-only root, as a user that owns
-# nothing. It is not tied to the time of its source, so that the times can be the same in each build,
-# and the modes are the same whatever the umask of the builder.
+# nothing. Times and modes are the same in each build, whatever the checkout's are; so the bytecode
+# is not tied to the time of its source.
 RUN python -m compileall -q --invalidation-mode unchecked-hash packages app \
     && chmod -R u=rwX,go=rX packages app \
     && find packages app -exec touch --date=@0 {} +
 
-
-# Debian's Python 3.13 and what it needs: no shell, no package manager. It has no versions to tag;
-# README says how to pin it.
+# Debian's Python and what it needs: no shell, no package manager. It has no tags for versions,
+# which hadolint asks for; README says how to pin it.
 # hadolint ignore=DL3006
 FROM gcr.io/distroless/python3-debian13
 
@@ -32,13 +33,14 @@ FROM gcr.io/distroless/python3-debian13
 WORKDIR /srv
 
 # The files belong to root: what runs can't change them.
-COPY --from=build /srv/packages .
+COPY --from=build /build/packages .
 
 # The standard library comes without bytecode. This leaves that of the modules in use, with those that
 # are imported late: by a worker as it starts, by the health check as it connects.
 RUN ["python3", "-c", "import concurrent.futures.thread, encodings.idna, gunicorn.workers.gthread"]
 
-COPY --from=build /srv/app app
+# After the packages, whose layers an edit of app/ leaves as they are.
+COPY --from=build /build/app app
 
 # In a container, the loopback would be out of everybody's reach.
 ENV HOST=0.0.0.0

@@ -14,7 +14,8 @@ from tests.container.conftest import Report
 from tests.docker import MANAGEMENT_PORT, PORT, Container, container, docker, run
 from tests.scrape import scrape
 
-MOST_BYTES = 66_000_000
+# What we add to the base image, whose size is not in our hands.
+MOST_BYTES = 7_000_000
 
 # What an intruder would look for.
 TOOLS = {"sh", "bash", "dash", "busybox", "perl", "apt", "apt-get", "dpkg", "pip", "pip3", "curl"}
@@ -52,10 +53,15 @@ def files(image: str, tmp_path_factory: pytest.TempPathFactory) -> Files:
     return files_of(image, tmp_path_factory.mktemp("image"))
 
 
-def test_it_is_small(image: str, report: Report) -> None:
+def test_it_is_small(image: str, files: Files, report: Report) -> None:
     size = int(docker("image", "inspect", "--format={{.Size}}", image))
-    report(f"image: {size / 1e6:.1f} MB")
-    assert size <= MOST_BYTES
+    ours = [
+        member.size
+        for name, (member, _) in files.items()
+        if name.startswith("srv/") or name.endswith(".pyc")
+    ]
+    report(f"image: {size / 1e6:.1f} MB, of which we add {sum(ours) / 1e6:.1f} MB")
+    assert sum(ours) <= MOST_BYTES
 
 
 def test_its_user_is_a_number_and_not_root(config: dict[str, Any]) -> None:
