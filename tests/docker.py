@@ -13,10 +13,16 @@ from tests.servers import ROOT, eventually
 PORT, MANAGEMENT_PORT = 8000, 8001
 
 
-def run(*command: str) -> str:
+def run(*command: str, stderr: int = subprocess.PIPE) -> str:
     """Run a command in the project's folder; return what it prints, without the last newline."""
     result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert result.returncode == 0, f"{' '.join(command)}: {result.stdout}{result.stderr}"
     return result.stdout.rstrip("\n")
@@ -47,9 +53,6 @@ class Container:
     def management_port(self) -> int:
         return self.published(MANAGEMENT_PORT)
 
-    def get(self, port: int, target: str) -> Answer:
-        return request(port, "GET", target)
-
     def ask(self, target: str) -> Answer:
         """Ask on the management port."""
         return request(self.management_port, "GET", target)
@@ -79,7 +82,9 @@ class Container:
         return docker("exec", self.name, "python3", "-c", program)
 
     def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in docker("logs", self.name).splitlines()]
+        """Return what it has said, on stdout and stderr alike."""
+        lines = run("docker", "logs", self.name, stderr=subprocess.STDOUT).splitlines()
+        return [json.loads(line) for line in lines]
 
 
 @contextmanager

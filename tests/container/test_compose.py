@@ -17,13 +17,13 @@ from tests.scrape import scrape, value
 from tests.servers import eventually
 
 PROJECT = "hello-wsgi-e2e"
+FILES = ("--file=docker-compose.yml", "--file=tests/container/ports.yml")
 CLIENTS, REQUESTS = 32, 200
 MEMORY, PIDS = 128 * 1024 * 1024, 64
 
 
 def compose(*arguments: str) -> str:
-    files = ("--file=docker-compose.yml", "--file=tests/container/ports.yml")
-    return docker("compose", f"--project-name={PROJECT}", *files, *arguments)
+    return docker("compose", f"--project-name={PROJECT}", *FILES, *arguments)
 
 
 class Stack:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import app
+from tests.client import request
 from tests.container.conftest import Report
 from tests.docker import MANAGEMENT_PORT, PORT, Container, container, docker, run
 from tests.scrape import scrape
@@ -123,8 +124,8 @@ def test_a_start_has_nothing_to_compile(image: str) -> None:
     # As root, who could write bytecode if there were any to write.
     with container(image, "--user=0", "--health-interval=1s") as running:
         running.eventually_healthy()
-        for port, target in ((running.port, "/hello"), (running.management_port, "/metrics")):
-            assert running.get(port, target).status == 200
+        assert request(running.port, "GET", "/hello").status == 200
+        assert running.ask("/metrics").status == 200
         docker("stop", running.name)
         assert docker("diff", running.name) == ""
 

@@ -60,10 +60,10 @@ def test_it_is_unhealthy_when_no_worker_answers(image: str) -> None:
 def test_a_killed_worker_is_replaced_and_its_counts_are_kept(image: str) -> None:
     with container(image, *HARDENED) as running:
         for _ in range(20):
-            assert running.get(running.port, "/hello").status == 200
+            assert request(running.port, "GET", "/hello").status == 200
         running.signal_workers(signal.SIGKILL)
         eventually(running.is_ready)
-        assert running.get(running.port, "/hello").status == 200
+        assert request(running.port, "GET", "/hello").status == 200
         assert requests(scrape(running))["GET", "/hello", "200"] == 21
         eventually(lambda: value(scrape(running), "gunicorn_workers_spawned_total") == 4)
 
@@ -103,5 +103,5 @@ def test_a_start_is_quick(image: str, report: Report) -> None:
         started = time.monotonic()
         with container(image, *HARDENED) as running:
             times.append(time.monotonic() - started)
-            assert running.get(running.port, "/hello").status == 200
+            assert request(running.port, "GET", "/hello").status == 200
     report(f"docker run to the first answer, median of {STARTS}: {statistics.median(times):.2f} s")
