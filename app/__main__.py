@@ -28,7 +28,7 @@ def trace(application: WSGIApplication) -> WSGIApplication:
             secret = key.startswith("HTTP_") and SECRET.search(key)
             print(f"    {key} = {'***' if secret else repr(environ[key])}")
 
-        def starting(status: str, headers: list[Any], exc_info: Any = None, /) -> Any:
+        def starting(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
             print(f"the application calls start_response({status!r}, {headers!r})")
             return start_response(status, headers, exc_info)
 

@@ -8,8 +8,17 @@ from promql_parser import MatchOp, VectorSelector
 
 from app.metrics import KNOWN_METHODS
 from tests.client import request
-from tests.promql import ALERTING, ALERTS, ANSWERED, DASHBOARD, RECORDING_RULES, load, selectors
-from tests.promql import PROMETHEUS as FOLDER
+from tests.promql import (
+    ALERTING,
+    ALERTS,
+    ANSWERED,
+    DASHBOARD,
+    PROMETHEUS,
+    RECORDING_RULES,
+    Rule,
+    load,
+    selectors,
+)
 from tests.scrape import Scrape, Series, scrape
 from tests.servers import ROOT, Gunicorn
 
@@ -36,7 +45,6 @@ def selects(selector: VectorSelector, series: Series) -> bool:
     for matcher in selector.matchers.matchers:
         if matcher.name in TARGET_LABELS:
             continue
-        # An op of the parser's enumeration is not hashable.
         if matcher.op == MatchOp.Equal:
             fits = labels.get(matcher.name) == matcher.value
         else:
@@ -61,8 +69,14 @@ def test_only_labels_that_exist_are_grouped_by(expression: str, exported: Scrape
     assert {label for group in groups for label in group.split(", ")} <= names
 
 
+@pytest.mark.parametrize("rule", RECORDING_RULES, ids=lambda rule: rule["record"])
+def test_the_window_is_that_of_the_name(rule: Rule) -> None:
+    [window] = set(re.findall(r"\[(\w+)\]", rule["expr"]))
+    assert rule["record"].endswith((f"rate{window}", f"histogram_quantile{window}"))
+
+
 @by_alert
-def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, dict[str, str]]) -> None:
+def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: Rule) -> None:
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
     path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
@@ -72,14 +86,14 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, dict[str, s
 
 TESTS = [
     (test["name"], case)
-    for file in sorted(FOLDER.glob("tests/*.yml"))
+    for file in sorted(PROMETHEUS.glob("tests/*.yml"))
     for test in load(f"tests/{file.name}")["tests"]
     for case in test["promql_expr_test"]
 ]
 
 
 @by_alert
-def test_an_alert_is_tested_to_fire_and_not_to_fire(alert: dict[str, str]) -> None:
+def test_an_alert_is_tested_to_fire_and_not_to_fire(alert: Rule) -> None:
     name = alert["alert"]
     cases = [(test, case) for test, case in TESTS if f'alertname="{name}"' in case["expr"]]
     fires = [
