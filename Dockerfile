@@ -64,7 +64,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --start-interval=1s -
 # The command of `make run`; exec form, so that gunicorn is process 1 and gets the signals.
 ENTRYPOINT ["python3", "-m", "app.server"]
 
-# Last, as they change with each commit; `make image` fills them in.
+# Last, as they change with each commit. `make image` fills in the first three.
 ARG VERSION=dev
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z

@@ -53,7 +53,7 @@ def _dashboard() -> Iterator[tuple[str, str]]:
 # By the name of what is recorded, or of the panel: with traffic, each has an answer.
 ANSWERED = {f"{rule['record']} {rule.get('labels', '')}": rule["expr"] for rule in RECORDING_RULES}
 ANSWERED |= dict(_dashboard())
-# By the name of the alert: without a reason to fire, these have none.
+# By the name of the alert: these have an answer only when it fires.
 ALERTING = {rule["alert"]: rule["expr"] for rule in ALERTS}
 
 

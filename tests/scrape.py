@@ -53,3 +53,9 @@ def value(samples: Scrape, name: str) -> float:
     """Return the value of a metric that has one series."""
     [found] = [value for series, value in samples.items() if series.name == name]
     return found
+
+
+def labels(samples: Scrape, name: str) -> dict[str, str]:
+    """Return the labels of a metric that has one series."""
+    [found] = [dict(series.labels) for series in samples if series.name == name]
+    return found

@@ -1,6 +1,7 @@
 """Does `docker compose up` bring up a service that Prometheus watches, and leave nothing behind?"""
 
 import json
+import math
 from collections.abc import Iterator
 from functools import cached_property, partial
 from threading import Event, Thread
@@ -48,7 +49,7 @@ class Stack:
         """Return the values of what a query finds, NaN left out."""
         found = self.api("query", query=expression)["result"]
         values = [float(series["value"][1]) for series in found]
-        return [value for value in values if value == value]  # noqa: PLR0124 -- NaN does not
+        return [value for value in values if not math.isnan(value)]
 
     def alerts(self) -> dict[str, Any]:
         return {alert["labels"]["alertname"]: alert for alert in self.api("alerts")["alerts"]}
@@ -131,7 +132,6 @@ def test_what_rules_and_panels_ask_has_an_answer(stack: Stack, expression: str) 
 @pytest.mark.usefixtures("traffic")
 @pytest.mark.parametrize("expression", ALERTING.values(), ids=ALERTING)
 def test_what_an_alert_watches_is_there(stack: Stack, expression: str) -> None:
-    assert stack.query(expression) == []
     for selector in selectors(expression):
         eventually(partial(stack.query, selector))
 
@@ -153,7 +153,7 @@ def test_the_service_lives_within_its_limits_under_load(app: Container, report: 
 
 
 def test_an_alert_is_pending_when_the_service_has_stopped(stack: Stack) -> None:
-    assert stack.alerts() == {}
+    assert "HelloWsgiTargetDown" not in stack.alerts()
     compose("stop", "app")
     try:
         eventually(lambda: "HelloWsgiTargetDown" in stack.alerts())

@@ -13,7 +13,7 @@ import app
 from tests.client import request
 from tests.container.conftest import Report
 from tests.docker import MANAGEMENT_PORT, PORT, Container, container, docker, run
-from tests.scrape import scrape
+from tests.scrape import labels, scrape
 
 # What we add to the base image, whose size is not in our hands.
 MOST_BYTES = 7_000_000
@@ -100,24 +100,22 @@ def test_it_exposes_both_ports(config: dict[str, Any]) -> None:
 
 def test_its_labels_say_what_it_is(config: dict[str, Any]) -> None:
     prefix = "org.opencontainers.image."
-    labels = {
+    said = {
         name.removeprefix(prefix): value
         for name, value in config["Labels"].items()
         if name.startswith(prefix)
     }
-    assert labels.keys() == {
-        *("title", "description", "version", "revision", "created", "source", "licenses"),
-    }
-    assert labels["version"] == app.__version__
-    assert labels["revision"].removesuffix("-dirty") == run("git", "rev-parse", "HEAD")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+Z].*", labels["created"])
+    facts = ("title", "description", "version", "revision", "created", "source", "licenses")
+    assert said.keys() == set(facts)
+    assert said["version"] == app.__version__
+    assert said["revision"].removesuffix("-dirty") == run("git", "rev-parse", "HEAD")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+Z].*", said["created"])
 
 
 def test_prometheus_learns_what_the_labels_say(service: Container, config: dict[str, Any]) -> None:
-    [target] = [dict(series.labels) for series in scrape(service) if series.name == "target_info"]
-    labels = config["Labels"]
-    assert target["service_version"] == labels["org.opencontainers.image.version"]
-    assert target["vcs_ref_head_revision"] == labels["org.opencontainers.image.revision"]
+    target = labels(scrape(service), "target_info")
+    assert target["service_version"] == config["Labels"]["org.opencontainers.image.version"]
+    assert target["vcs_ref_head_revision"] == config["Labels"]["org.opencontainers.image.revision"]
 
 
 def test_a_start_has_nothing_to_compile(image: str) -> None:

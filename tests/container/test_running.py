@@ -84,9 +84,8 @@ def test_a_stop_under_load_loses_nothing_and_ends_well(image: str, report: Repor
         # Had it not ended in time, it would have been killed: 137.
         assert running.inspect()["State"]["ExitCode"] == 0
         assert [client.lost for client in clients] == [[]] * len(clients)
-        counted = running.log()
         answered = sum(client.answered for client in clients)
-        assert sum(line["logger"] == "gunicorn.access" for line in counted) == answered
+        assert sum(line["logger"] == "gunicorn.access" for line in running.log()) == answered
 
 
 def test_a_bad_setting_ends_the_start_with_one_line(image: str) -> None:

@@ -16,10 +16,6 @@ DEFAULTS = Settings.from_environ({})
 by_service = pytest.mark.parametrize("service", SERVICES)
 
 
-def seconds(duration: str) -> int:
-    return int(duration.removesuffix("s"))
-
-
 def test_only_the_public_port_is_for_other_machines() -> None:
     published = [port for service in SERVICES.values() for port in service["ports"]]
     everywhere = [port for port in published if not port.startswith("127.0.0.1:")]
@@ -33,7 +29,8 @@ def test_prometheus_asks_the_management_port_of_the_service() -> None:
 
 
 def test_a_stop_has_time_to_drain() -> None:
-    assert seconds(SERVICES["app"]["stop_grace_period"]) > DEFAULTS.graceful_timeout
+    seconds = int(SERVICES["app"]["stop_grace_period"].removesuffix("s"))
+    assert seconds > DEFAULTS.graceful_timeout
 
 
 def test_what_the_alerts_look_back_on_is_kept() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import app
 from tests.client import GET, connect, read_answer, request, send
-from tests.scrape import DURATION, parse, requests, scrape, value
+from tests.scrape import DURATION, labels, parse, requests, scrape, value
 from tests.servers import Gunicorn, gunicorn
 
 
@@ -102,21 +102,17 @@ def test_what_is_not_http_is_not_counted(service: Gunicorn) -> None:
     assert requests(scrape(service)) == before
 
 
-def labels(server: Gunicorn, name: str) -> dict[str, str]:
-    [found] = [dict(series.labels) for series in scrape(server) if series.name == name]
-    return found
-
-
 def test_the_version_and_the_runtime_are_known(service: Gunicorn) -> None:
-    target = labels(service, "target_info")
+    samples = scrape(service)
+    target = labels(samples, "target_info")
     assert target["service_name"] == "hello-wsgi"
     assert target["service_version"] == app.__version__
-    assert labels(service, "python_info")["version"] == platform.python_version()
+    assert labels(samples, "python_info")["version"] == platform.python_version()
 
 
 def test_an_image_says_of_what_it_was_built() -> None:
     with gunicorn(IMAGE_VERSION="1.2.3-rc.1", IMAGE_REVISION="4f5e6d") as server:
-        target = labels(server, "target_info")
+        target = labels(scrape(server), "target_info")
     assert target["service_version"] == "1.2.3-rc.1"
     assert target["vcs_ref_head_revision"] == "4f5e6d"
 
