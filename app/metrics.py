@@ -1,9 +1,8 @@
 """How are requests counted? Exactly, whoever dies, in a bounded number of files and series.
 
-In prometheus-client's multiprocess mode each process counts in files of its own, and a scrape adds
-up the files. Named after process ids they would grow in number with each worker that dies. Here
-they are named after slots: the arbiter lends a new worker the lowest slot that no living worker
-holds, and the worker counts on from where the last holder stopped.
+In prometheus-client's multiprocess mode each process counts in files of its own, named after its
+id, and a worker that dies leaves them. Here they are named after slots: the arbiter lends a new
+worker the lowest slot that no living worker holds, and it counts on from where the last stopped.
 """
 
 import itertools
@@ -43,11 +42,13 @@ EXPECTED_SERIES = (
     ("GET", "/hello", "500"),
     ("GET", "", "404"),
 )
-# Who we are, in OpenTelemetry's names; an image knows of what it was built.
+# Who we are, in OpenTelemetry's names; an image knows of what it was built, a pod where it runs.
 RESOURCE = {
     "service_name": "hello-wsgi",
     "service_version": os.environ.get("IMAGE_VERSION", __version__),
     "vcs_ref_head_revision": os.environ.get("IMAGE_REVISION", ""),
+    "k8s_pod_name": os.environ.get("POD_NAME", ""),
+    "k8s_node_name": os.environ.get("NODE_NAME", ""),
 }
 # RFC 9110 section 9, and PATCH of RFC 5789.
 KNOWN_METHODS = frozenset(HTTPMethod)

@@ -117,6 +117,13 @@ def test_an_image_says_of_what_it_was_built() -> None:
     assert target["vcs_ref_head_revision"] == "4f5e6d"
 
 
+def test_a_pod_says_where_it_runs() -> None:
+    with gunicorn(POD_NAME="hello-wsgi-6d5f7-x2x4z", NODE_NAME="node-1") as server:
+        target = labels(scrape(server), "target_info")
+    assert target["k8s_pod_name"] == "hello-wsgi-6d5f7-x2x4z"
+    assert target["k8s_node_name"] == "node-1"
+
+
 def test_the_process_is_the_arbiter(service: Gunicorn) -> None:
     samples = scrape(service)
     assert value(samples, "process_open_fds") == psutil.Process(service.pid).num_fds()
