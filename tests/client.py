@@ -101,3 +101,13 @@ class KeepAliveClient(threading.Thread):
                 answered_at = time.monotonic()
                 if answer.headers["Connection"] == "close":
                     return
+
+
+def ask_at_once(port: int, clients: int, requests: int) -> int:
+    """Have so many clients send so many requests each; return how many of them all failed."""
+    asking = [KeepAliveClient(port, requests) for _ in range(clients)]
+    for client in asking:
+        client.start()
+    for client in asking:
+        client.join()
+    return sum(client.failed for client in asking)

@@ -69,6 +69,10 @@ class Container:
     def eventually_healthy(self) -> None:
         eventually(lambda: self.health() == "healthy")
 
+    def stats(self) -> dict[str, str]:
+        """Return what it uses at the moment."""
+        return dict(json.loads(docker("stats", "--no-stream", "--format=json", self.name)))
+
     def signal_workers(self, number: int) -> None:
         """Send a signal to each child of the first process."""
         self.python(

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.client import KeepAliveClient, request
+from tests.client import ask_at_once, request
 from tests.container.conftest import Report
 from tests.docker import Container, docker
 from tests.promql import ALERTING, ALERTS, ANSWERED, RECORDING_RULES, selectors
@@ -139,14 +139,9 @@ def test_what_an_alert_watches_is_there(stack: Stack, expression: str) -> None:
 def test_the_service_lives_within_its_limits_under_load(app: Container, report: Report) -> None:
     host = app.inspect()["HostConfig"]
     assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (MEMORY, PIDS, 1_000_000_000)
-    clients = [KeepAliveClient(app.port, REQUESTS) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    stats = json.loads(docker("stats", "--no-stream", "--format=json", app.name))
+    assert ask_at_once(app.port, CLIENTS, REQUESTS) == 0
+    stats = app.stats()
     report(f"after {CLIENTS * REQUESTS} requests: {stats['MemUsage']}, {stats['PIDs']} pids")
-    assert sum(client.failed for client in clients) == 0
     assert value(scrape(app), "gunicorn_workers_spawned_total") == 2
     state = app.inspect()["State"]
     assert (state["OOMKilled"], state["Health"]["Status"]) == (False, "healthy")
