@@ -8,6 +8,12 @@ PROMTOOL_OF_IMAGE = docker run --rm --volume '$(CURDIR)/deploy/prometheus:/etc/p
 	--entrypoint promtool $(shell sed -n 's|.*image: \(prom/.*\)|\1|p' docker-compose.yml)
 PROMTOOL = $(or $(shell command -v promtool),$(PROMTOOL_OF_IMAGE))
 
+# The rules for the Prometheus operator: one generated file, as kustomize can't read those of Prometheus.
+PROMETHEUS_RULE := deploy/kubernetes/components/prometheus-rule/prometheus-rule.yaml
+# Of that version, and with what it depends on as of that day.
+CHECKOV := $(VENV)/bin/uvx --quiet --python $(VENV)/bin/python --exclude-newer 2026-11-23 checkov@3.3.30
+KIND_KUBECTL := kubectl --context kind-hello-wsgi
+
 # What the image says of itself. The time is that of the commit: so the same commit says the same.
 image up: export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 ifneq ($(wildcard .git),)
@@ -18,10 +24,10 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock bench image up down e2e check-rules clean
+.PHONY: help run test lint format lock bench image up down e2e check-rules manifests check-manifests kind-up kind-down clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 run: $(VENV)/run.stamp ## serve on http://localhost:8000, management on :8001
 	$(BIN) app.server
@@ -72,9 +78,40 @@ check-rules: ## check Prometheus' configuration and rules with promtool
 	cd deploy/prometheus && $(PROMTOOL) check config --lint=all --lint-fatal prometheus.yml
 	cd deploy/prometheus && $(PROMTOOL) test rules tests/*.yml
 
+manifests: $(VENV)/dev.stamp $(PROMETHEUS_RULE) ## render the Kubernetes manifests into build/manifests
+	mkdir -p build/manifests
+	set -e; for overlay in $(notdir $(wildcard deploy/kubernetes/overlays/*)); do \
+		$(VENV)/bin/kubectl kustomize deploy/kubernetes/overlays/$$overlay > build/manifests/$$overlay.yaml; done
+
+check-manifests: manifests ## test the Kubernetes manifests, and scan them for what is insecure
+	$(BIN) pytest tests/deploy/test_kubernetes.py
+	$(CHECKOV) --file build/manifests/production.yaml --framework kubernetes --quiet --compact --skip-download \
+		--skip-check "$$(grep -oE 'CKV2?_K8S_[0-9]+' deploy/README.md | paste -sd , -)"
+
+# The restart, because the image's tag is always the same: a pod that runs would keep the image that it has.
+kind-up: ## run the service in Kubernetes on this machine; needs kind and kubectl
+	@for tool in kind kubectl; do command -v $$tool >/dev/null || \
+		{ echo "make kind-up needs $$tool, and found none on the PATH" >&2; exit 1; }; done
+	kind get clusters | grep -qx hello-wsgi || kind create cluster --name hello-wsgi
+	$(MAKE) image
+	kind load docker-image hello-wsgi:dev --name hello-wsgi
+	$(KIND_KUBECTL) apply -k deploy/kubernetes/overlays/local
+	$(KIND_KUBECTL) --namespace hello-wsgi rollout restart deployment/hello-wsgi
+	$(KIND_KUBECTL) --namespace hello-wsgi rollout status deployment/hello-wsgi --timeout 2m
+	@echo 'To reach it: $(KIND_KUBECTL) --namespace hello-wsgi port-forward service/hello-wsgi 8000:http'
+
+kind-down: ## remove that cluster
+	@command -v kind >/dev/null || { echo 'make kind-down needs kind, and found none on the PATH' >&2; exit 1; }
+	kind delete cluster --name hello-wsgi
+
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build
 	find app tests -name __pycache__ -exec rm -rf {} +
+
+$(PROMETHEUS_RULE): $(wildcard deploy/prometheus/rules/*.yml)
+	{ printf '%s\n' '# Made of deploy/prometheus/rules by `make manifests`.' 'apiVersion: monitoring.coreos.com/v1' \
+		'kind: PrometheusRule' 'metadata:' '  name: hello-wsgi' 'spec:' '  groups:'; \
+	awk 'FNR == 1 {groups = 0} groups {print $$0 ? "  " $$0 : ""} /^groups:/ {groups = 1}' $^; } > $@
 
 # The virtual environment is made anew when the locked packages change.
 $(VENV)/run.stamp: requirements.txt
