@@ -37,6 +37,14 @@ OPTIONS = [
 ]
 CLIENTS, REQUESTS = 32, 200
 
+# utime and stime of all processes, proc_pid_stat(5).
+CPU_SECONDS = """
+import os, pathlib
+files = pathlib.Path("/proc").glob("[0-9]*/stat")
+stats = [file.read_text().rpartition(")")[2].split() for file in files]
+print(sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK"))
+"""
+
 
 @pytest.fixture(scope="module")
 def running(image: str) -> Iterator[Container]:
@@ -93,10 +101,15 @@ def test_prometheus_learns_the_pod_and_the_node(running: Container) -> None:
 def test_under_load_it_needs_no_more_memory_than_it_requests(
     running: Container, report: Report
 ) -> None:
+    before = float(running.python(CPU_SECONDS))
     assert ask_at_once(running.port, CLIENTS, REQUESTS) == 0
+    seconds = float(running.python(CPU_SECONDS)) - before
     used = running.stats()["MemUsage"].split()[0]
     requested = SPEC["resources"]["requests"]["memory"]
-    report(f"pod after {CLIENTS * REQUESTS} requests: {used}, of {requested} requested")
+    report(
+        f"pod: {seconds / (CLIENTS * REQUESTS) * 1000:.2f} ms of CPU a request, "
+        f"{used} after {CLIENTS * REQUESTS}, of {requested} requested"
+    )
     assert float(used.removesuffix("MiB")) < mebibytes(requested)
     assert value(scrape(running), "gunicorn_workers_spawned_total") == 2
 

@@ -197,6 +197,11 @@ def test_there_is_time_to_leave_the_endpoints_and_then_to_drain(objects: list[Ob
     assert spec["terminationGracePeriodSeconds"] >= drained + 5
 
 
+def test_what_a_failed_start_has_said_is_shown(objects: list[Object]) -> None:
+    [container] = pod(objects)["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_no_pod_goes_before_its_successor_is_ready(objects: list[Object]) -> None:
     spec = find(objects, "Deployment")["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
@@ -210,6 +215,8 @@ def test_pods_are_spread_over_zones_and_nodes(objects: list[Object]) -> None:
     for each in constraints:
         assert each["labelSelector"] == {"matchLabels": NAME}
         assert each["matchLabelKeys"] == ["pod-template-hash"]
+        # Where it can't be, a pod runs all the same.
+        assert each["whenUnsatisfiable"] == "ScheduleAnyway"
 
 
 def test_a_drained_node_takes_one_pod_at_a_time(objects: list[Object]) -> None:
@@ -218,7 +225,9 @@ def test_a_drained_node_takes_one_pod_at_a_time(objects: list[Object]) -> None:
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
-def test_every_selector_finds_the_pods(objects: list[Object]) -> None:
+@pytest.mark.parametrize("directory", ["base", *(f"overlays/{name}" for name in OVERLAYS)])
+def test_every_selector_finds_the_pods(directory: str) -> None:
+    objects = render(MANIFESTS / directory)
     deployment = find(objects, "Deployment")["spec"]
     assert NAME.items() <= deployment["template"]["metadata"]["labels"].items()
     assert deployment["selector"] == {"matchLabels": NAME}
@@ -343,24 +352,26 @@ def test_grafana_loads_the_dashboard_of_compose() -> None:
     assert json.loads(dashboard) == DASHBOARD
 
 
-@pytest.mark.parametrize("component", ["gateway", "ingress"])
-def test_who_comes_from_outside_gets_to_the_service(component: str) -> None:
-    [file] = [
-        path
-        for path in MANIFESTS.glob(f"components/{component}/*.yaml")
-        if path.name != "kustomization.yaml"
-    ]
-    spec = yaml.safe_load(file.read_text())["spec"]
-    service = find(render(MANIFESTS / "base"), "Service")
-    [port] = service["spec"]["ports"]
-    if component == "gateway":
-        [rule] = spec["rules"]
-        backend = {"name": service["metadata"]["name"], "port": port["port"]}
-        assert rule == {"backendRefs": [backend]}
-    else:
-        [rule] = spec["rules"]
-        [path] = rule["http"]["paths"]
-        assert (path["path"], path["pathType"]) == ("/", "Prefix")
-        backend = {"name": service["metadata"]["name"], "port": {"name": port["name"]}}
-        assert path["backend"] == {"service": backend}
-        assert spec["tls"][0]["hosts"] == [rule["host"]]
+def component(file: str) -> Any:
+    return yaml.safe_load((MANIFESTS / "components" / file).read_text())["spec"]
+
+
+@pytest.fixture
+def kubernetes_service() -> Object:
+    return find(render(MANIFESTS / "base"), "Service")
+
+
+def test_a_gateway_leads_to_the_service(kubernetes_service: Object) -> None:
+    [port] = kubernetes_service["spec"]["ports"]
+    backend = {"name": kubernetes_service["metadata"]["name"], "port": port["port"]}
+    assert component("gateway/http-route.yaml")["rules"] == [{"backendRefs": [backend]}]
+
+
+def test_an_ingress_leads_to_the_service_by_tls(kubernetes_service: Object) -> None:
+    [port] = kubernetes_service["spec"]["ports"]
+    backend = {"name": kubernetes_service["metadata"]["name"], "port": {"name": port["name"]}}
+    ingress = component("ingress/ingress.yaml")
+    [rule] = ingress["rules"]
+    paths = [{"path": "/", "pathType": "Prefix", "backend": {"service": backend}}]
+    assert rule["http"] == {"paths": paths}
+    assert [each["hosts"] for each in ingress["tls"]] == [[rule["host"]]]
