@@ -32,8 +32,9 @@ help: ## list the commands
 run: $(VENV)/run.stamp ## serve on http://localhost:8000, management on :8001
 	$(BIN) app.server
 
-test: $(VENV)/dev.stamp ## run the tests that need no Docker
+test: $(VENV)/dev.stamp $(VENV)/gunicorn.stamp ## run the tests that need no Docker
 	$(BIN) pytest
+	cd $(VENV)/gunicorn && PYTHONPATH=$(CURDIR)/tests/gunicorn $(CURDIR)/$(BIN) pytest --config-file /dev/null tests/test_gthread*.py
 	$(if $(shell command -v promtool),$(MAKE) check-rules)
 
 lint: $(VENV)/dev.stamp ## check style and types
@@ -123,4 +124,12 @@ $(VENV)/run.stamp: requirements.txt
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
 	$(BIN) pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	touch $@
+
+# gunicorn's own tests come with its source only.
+$(VENV)/gunicorn.stamp: $(VENV)/run.stamp
+	rm -rf $(VENV)/gunicorn && mkdir $(VENV)/gunicorn
+	$(BIN) pip download --quiet --disable-pip-version-check --no-deps --no-binary gunicorn --require-hashes \
+		--requirement requirements.txt --dest $(VENV)/gunicorn
+	tar --extract --gzip --file $(VENV)/gunicorn/gunicorn-*.tar.gz --directory $(VENV)/gunicorn --strip-components 1
 	touch $@

@@ -11,6 +11,7 @@ from app import metrics
 from app.application import error_response
 from app.logs import Logger
 from app.settings import Settings
+from app.worker import Worker
 
 settings = Settings.from_environ(os.environ)
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -18,7 +19,8 @@ host = f"[{settings.host}]" if ":" in settings.host else settings.host
 wsgi_app = "app.wsgi:application"
 bind = [f"{host}:{settings.port}", f"{host}:{settings.management_port}"]
 workers = settings.web_concurrency
-worker_class = "gthread"
+worker_class = "app.worker.Worker"
+Worker.client_header_timeout = settings.client_header_timeout
 threads = settings.threads
 keepalive = settings.keepalive
 graceful_timeout = settings.graceful_timeout

@@ -29,6 +29,9 @@ STDOUT = 1
 # write: so the lines of several workers never mix.
 LONGEST = 256
 
+# Warnings and errors that a process logs in a second: a client can cause any number of them.
+MOST_A_SECOND = 10
+
 # A template: json.dumps of the whole would take several times as long.
 ACCESS_LINE = (
     '{"time": "%s", "level": "info", "logger": "gunicorn.access", "remote": %s, "method": %s, '
@@ -55,15 +58,38 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format `record`; json.dumps escapes control characters and all that is not ASCII."""
-        fields = {
+        fields: dict[str, object] = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage()[: 4 * LONGEST],
         }
+        if dropped := getattr(record, "dropped", 0):
+            fields["dropped"] = dropped
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields)
+
+
+class Flood(logging.Filter):
+    """Drops warnings and errors that are too many for a second; the next one tells how many."""
+
+    second = 0
+    passed = 0
+    dropped = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell if `record` may pass; what is no warning and no error may."""
+        if record.levelno < logging.WARNING:
+            return True
+        if self.second != int(record.created):
+            self.second, self.passed = int(record.created), 0
+        if self.passed == MOST_A_SECOND:
+            self.dropped += 1
+            return False
+        self.passed += 1
+        record.dropped, self.dropped = self.dropped, 0
+        return True
 
 
 class Logger(glogging.Logger):
@@ -75,6 +101,7 @@ class Logger(glogging.Logger):
         self.error_log.propagate = True
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(JSONFormatter())
+        handler.addFilter(Flood())
         logging.basicConfig(level=cfg.loglevel.upper(), handlers=[handler], force=True)
         logging.captureWarnings(capture=True)
         self.access_enabled = logging.getLogger().isEnabledFor(logging.INFO)

@@ -89,6 +89,7 @@ class Settings(NamedTuple):
     log_level: str
     graceful_timeout: int
     keepalive: int
+    client_header_timeout: int
     prometheus_multiproc_dir: Path | None
 
     @classmethod
@@ -103,6 +104,7 @@ class Settings(NamedTuple):
             log_level=_log_level(environ),
             graceful_timeout=_integer(environ, "GRACEFUL_TIMEOUT", 20, 1, 3600),
             keepalive=_integer(environ, "KEEPALIVE", 75, 0, 3600),
+            client_header_timeout=_integer(environ, "CLIENT_HEADER_TIMEOUT", 5, 1, 3600),
             prometheus_multiproc_dir=_directory(environ, "PROMETHEUS_MULTIPROC_DIR"),
         )
         if settings.port == settings.management_port != 0:

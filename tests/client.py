@@ -11,6 +11,7 @@ from typing import NamedTuple
 DEADLINE = 30.0  # seconds, for each wait on a socket
 
 GET = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CLOSING_GET = GET[:-2] + b"Connection: close\r\n\r\n"
 
 
 class Answer(NamedTuple):

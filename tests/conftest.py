@@ -1,5 +1,6 @@
 """What the tests share: a service that runs for all that only ask it."""
 
+import resource
 import signal
 from collections.abc import Iterator
 
@@ -9,6 +10,10 @@ from tests.servers import Gunicorn, gunicorn
 
 # A shell starts a job in the background with SIGINT ignored; servers would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Many systems begin with 1024, and crowds of clients are larger.
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from tests.client import GET, connect, read_answer, read_to_end, send
+from tests.client import CLOSING_GET, GET, connect, read_answer, read_to_end, send
 from tests.contract import HELLO
 from tests.servers import Gunicorn
-
-CLOSING_GET = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def test_a_connection_is_kept_alive(service: Gunicorn) -> None:

@@ -43,6 +43,13 @@ def test_two_reloads_lose_nothing() -> None:
     assert [client.failed for client in clients] == [0] * 8
 
 
+def test_recycled_workers_lose_nothing() -> None:
+    with gunicorn("--max-requests", "100") as server, keep_alive_clients(server) as clients:
+        server.wait_until_booted(8)
+        wait_for_answers(clients)
+    assert [client.failed for client in clients] == [0] * 8
+
+
 def test_a_stop_loses_nothing_on_an_established_connection() -> None:
     with gunicorn() as server, keep_alive_clients(server) as clients:
         server.signal(signal.SIGTERM)

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.client import GET, connect, request, send
+from tests.client import GET, connect, read_answer, request, send
 from tests.scrape import requests, scrape
-from tests.servers import Gunicorn, Server, eventually, gunicorn
+from tests.servers import Gunicorn, Server, gunicorn
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,30 @@ def test_the_workers_are_those_of_the_setting(workers: int) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_the_threads_are_those_of_the_setting(threads: int) -> None:
-    with gunicorn(workers=1, THREADS=str(threads)) as server, ExitStack() as silent:
-        # Each takes a thread for some seconds, and there are more of them than threads.
-        for _ in range(5):
-            silent.enter_context(connect(server.port))
+    # Each request waits for so many others, and there are some more requests than threads.
+    application = "tests.fixtureapps.waiting:application"
+    with gunicorn(application, workers=1, THREADS=str(threads)) as server, ExitStack() as clients:
+        connections = [clients.enter_context(connect(server.port)) for _ in range(2 * threads)]
+        for connection in connections:
+            connection.sendall(GET)
+        assert [read_answer(connection).status for connection in connections] == [200] * 2 * threads
         [worker] = server.workers()
-        eventually(lambda: psutil.Process(worker).num_threads() == 1 + threads)
+        assert psutil.Process(worker).num_threads() == 1 + threads
+
+
+def test_a_request_that_takes_time_holds_no_other() -> None:
+    application = "tests.fixtureapps.waiting:application"
+    with gunicorn(application, workers=1, THREADS="2") as server, connect(server.port) as waiting:
+        waiting.sendall(GET)
+        assert [server.ask("/livez").status for _ in range(20)] == [200] * 20
+        assert request(server.port, "GET", "/hello").status == 200
+        assert read_answer(waiting).status == 200
+
+
+def test_gunicorns_own_worker_is_one_argument_away() -> None:
+    with gunicorn("--worker-class", "gthread") as server:
+        assert request(server.port, "GET", "/hello").status == 200
+        assert server.messages("Using worker") == ["Using worker: gthread"]
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")])

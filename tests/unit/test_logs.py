@@ -86,6 +86,31 @@ def test_a_message_is_one_line(make_logger: Make, capfd: pytest.CaptureFixture[s
     assert set(line) == {"time", "level", "logger", "message"}
 
 
+def test_a_long_message_is_cut(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    make_logger("info").info("a" * 10000)
+    [line] = lines(capfd)
+    assert line["message"] == "a" * 1024
+
+
+def test_a_flood_of_warnings_and_errors_is_cut_to_some_a_second(
+    make_logger: Make, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = make_logger("debug")
+    for now in (1000.0, 1000.9, 1001.0):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        monkeypatch.setattr("time.time_ns", lambda now=now: int(now * 1e9))
+        for _ in range(8):
+            logger.warning("a warning")
+            logger.error("an error")
+            logger.info("a word")
+    logged = lines(capfd)
+    assert [line["level"] for line in logged].count("info") == 24
+    faults = [line for line in logged if line["level"] != "info"]
+    assert [line["time"][17:19] for line in faults] == ["40"] * 10 + ["41"] * 10
+    # Of 32 in the first second, 10 were logged.
+    assert [line.get("dropped", 0) for line in faults] == [0] * 10 + [22] + [0] * 9
+
+
 def test_a_traceback_is_a_field(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
     logger = make_logger("info")
     try:

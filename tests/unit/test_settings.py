@@ -19,6 +19,7 @@ def test_the_defaults_are_those_of_the_readme() -> None:
         log_level="info",
         graceful_timeout=20,
         keepalive=75,
+        client_header_timeout=5,
         prometheus_multiproc_dir=None,
     )
 
@@ -34,10 +35,12 @@ def test_each_setting_is_read(tmp_path: Path) -> None:
             "LOG_LEVEL": "WARNING",
             "GRACEFUL_TIMEOUT": "5",
             "KEEPALIVE": "0",
+            "CLIENT_HEADER_TIMEOUT": "9",
             "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "made" / "later"),
         }
     )
-    assert settings == Settings("::", 80, 0, 3, 16, "warning", 5, 0, tmp_path / "made" / "later")
+    directory = tmp_path / "made" / "later"
+    assert settings == Settings("::", 80, 0, 3, 16, "warning", 5, 0, 9, directory)
 
 
 def test_the_kernel_may_choose_both_ports() -> None:
