@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import socket
 import threading
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
@@ -56,9 +57,11 @@ async def stay_idle(reader: StreamReader, writer: StreamWriter) -> None:
 
 async def read_nothing(_reader: StreamReader, writer: StreamWriter) -> None:
     """Send request after request, and leave the answers where they are."""
+    # Long ones and little room for them, so that it does not take many.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a socket's
     while True:
-        writer.write(GET * 100)
+        writer.write(GET.replace(b"/hello", b"/metrics") * 100)
         await writer.drain()
 
 

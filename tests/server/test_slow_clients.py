@@ -54,7 +54,6 @@ def test_crowds_of_slow_clients_stop_neither_port() -> None:
     [
         dribble,
         never_close,
-        read_nothing,
         say_nothing,
         stall_a_body,
         stall_a_second_request,
@@ -100,6 +99,16 @@ def test_a_head_without_an_end_is_answered_431(impatient: Gunicorn) -> None:
     with connect(impatient.port) as connection:
         connection.sendall(BEGUN + b"\r\nX: y" * 4000)
         assert read_answer(connection).status == 431
+
+
+def test_a_client_that_reads_no_answer_holds_no_thread_and_is_sent_away() -> None:
+    with (
+        gunicorn(workers=1, THREADS="1", CLIENT_HEADER_TIMEOUT="1") as server,
+        Crowd(server.management_port, {read_nothing: 3}) as crowd,
+    ):
+        # Each is sent away, and comes again.
+        while crowd.came[read_nothing] < 6:
+            assert ask_both_ports(server, 1) == {200}
 
 
 def test_at_the_limit_the_longest_waiting_gives_way() -> None:
