@@ -1,11 +1,14 @@
 """Which gunicorn do we run? Settings in gunicorn's names, and its hooks."""
 
 import os
+import re
 import socket
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
+from gunicorn.http import Request
+from gunicorn.http.errors import InvalidHeader
 
 from app import metrics
 from app.application import error_response
@@ -55,6 +58,17 @@ def write_error(client: socket.socket, status: int, _reason: str, _message: str)
 
 # gunicorn looks the name up at each call, and passes the arguments by position.
 util.write_error = write_error  # type: ignore[assignment] # the names of the arguments differ
+
+
+# What may stand in a Host header: an authority of RFC 3986 without the user.
+AUTHORITY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+
+
+def pre_request(_worker: Any, request: Request) -> None:
+    # RFC 9112 section 3.2 has a server check this; gunicorn leaves it to others.
+    host = dict(request.headers).get("HOST")
+    if (host is None and request.version != (1, 0)) or not AUTHORITY.fullmatch(host or ""):
+        raise InvalidHeader("HOST")
 
 
 def when_ready(server: Any) -> None:

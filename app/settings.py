@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -41,8 +42,14 @@ def _directory(environ: Mapping[str, str], name: str) -> Path | None:
     if value is None:
         return None
     path = Path(value)
-    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not value or not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    try:
+        with suppress(FileNotFoundError):
+            path.stat()
+        nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+        writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    except OSError:  # its name is too long
+        writable = False
+    if not value or not writable:
         raise ValueError(f"{name}={value!r} is not allowed: it must be a writable directory")
     return path
 

@@ -5,11 +5,16 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import Gunicorn, gunicorn
 
 # A shell starts a job in the background with SIGINT ignored; servers would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, however slow the machine.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
 
 # Many systems begin with 1024, and crowds of clients are larger.
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

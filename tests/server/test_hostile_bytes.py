@@ -1,0 +1,130 @@
+"""Whatever bytes come, the service answers as HTTP has it or closes, and lives on."""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+
+import pytest
+
+from tests.client import CLOSING_GET, connect, read_to_end
+from tests.contract import HELLO
+from tests.hostile import BODIES, MALFORMED, ODD
+from tests.servers import Gunicorn, gunicorn
+
+# For a longer run than that of each day.
+MUTATIONS = int(os.environ.get("MUTATIONS", "1500"))
+SEED = int(os.environ.get("MUTATIONS_SEED", "1"))
+
+REASONS = {
+    400: "Bad Request",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+}
+
+
+def by_case(cases: dict[str, tuple[bytes, int]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("message", "status"), cases.values(), ids=cases)
+
+
+def exchange(port: int, message: bytes) -> bytes:
+    """Send a message, and that nothing follows it; return all that comes until the end."""
+    with connect(port) as connection:
+        try:
+            connection.sendall(message)
+            connection.shutdown(socket.SHUT_WR)
+            return read_to_end(connection)
+        except ConnectionError:  # it has been closed before all has been sent
+            return b""
+
+
+def statuses(answers: bytes) -> list[int]:
+    """Return the statuses of answers that follow each other, each of them whole and in JSON."""
+    found = []
+    while answers:
+        head, _, rest = answers.partition(b"\r\n\r\n")
+        status_line, *fields = head.decode("ascii").split("\r\n")
+        assert re.fullmatch(r"HTTP/1\.[01] [1-5][0-9]{2} [A-Za-z -]+", status_line)
+        found.append(int(status_line[9:12]))
+        length = int(dict(field.split(": ", 1) for field in fields)["Content-Length"])
+        json.loads(rest[:length])
+        answers = rest[length:]
+    return found
+
+
+@by_case(MALFORMED)
+@pytest.mark.parametrize("port", ["port", "management_port"])
+def test_what_is_not_http_is_answered_in_json_and_closed(
+    service: Gunicorn, port: str, message: bytes, status: int
+) -> None:
+    with connect(getattr(service, port)) as connection:
+        connection.sendall(message + CLOSING_GET)
+        head, body = read_to_end(connection).split(b"\r\n\r\n")
+    reason = REASONS[status]
+    # The whole answer is known: so nothing of the request is in it.
+    assert json.loads(body) == {"error": reason}
+    lines = head.decode("ascii").split("\r\n")
+    assert lines[0] == f"HTTP/1.1 {status} {reason}"
+    assert lines[1:-1] == [
+        "Content-Type: application/json",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+    ]
+    assert lines[-1].startswith("Date: ")
+
+
+@by_case(BODIES)
+def test_a_broken_body_ends_the_connection_after_the_answer(
+    service: Gunicorn, message: bytes, status: int
+) -> None:
+    assert statuses(exchange(service.port, message + CLOSING_GET)) == [status]
+
+
+@by_case(ODD)
+def test_what_is_odd_but_http_is_answered_and_so_is_the_next(
+    service: Gunicorn, message: bytes, status: int
+) -> None:
+    answers = exchange(service.port, message + CLOSING_GET)
+    assert statuses(answers) == [status, 200]
+    assert answers.endswith(HELLO)
+
+
+def mutate(message: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """Do one to four things to a message that a broken client, or a clever one, might do."""
+    mutated = bytearray(message)
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(mutated) + 1)
+        end = min(len(mutated), start + rng.randint(0, 12))
+        other = rng.choice(others)
+        cut = rng.randrange(len(other))
+        mutated[start:end] = rng.choice(
+            [
+                b"",
+                bytes([rng.randrange(256)]),
+                rng.choice([b"\r", b"\n", b"\r\n", b"\x00", b" ", b":", b"0", b";", b"-"]),
+                bytes(mutated[start:end]) * 2,
+                other[cut : cut + rng.randint(1, 40)],
+            ]
+        )
+    return bytes(mutated)
+
+
+def test_no_mutation_of_a_request_makes_more_than_an_answer_or_an_end() -> None:
+    rng = random.Random(SEED)
+    messages = [message for message, _ in (MALFORMED | BODIES | ODD).values() if len(message) < 999]
+    with gunicorn(workers=1, CLIENT_HEADER_TIMEOUT="1") as server:
+        workers = server.workers()
+        for _ in range(MUTATIONS):
+            message = mutate(rng.choice(messages), rng, messages) + CLOSING_GET
+            for status in statuses(exchange(server.port, message)):
+                assert status < 500 or status == 501, message
+        assert server.ask("/livez").status == 200
+        assert server.workers() == workers
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert {line["level"] for line in server.log()} == {"info", "warning"}
+    assert server.stderr == []

@@ -1,0 +1,107 @@
+"""What holds whatever comes: settings, requests, the log, the end of a head."""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.http.errors import ParseException
+from gunicorn.http.parser import RequestParser
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import app.logs
+from app.application import application
+from app.settings import LOG_LEVELS, Settings
+from app.worker import LONGEST_HEAD, _is_enough
+from tests.inprocess import call
+
+NAMES = [name.upper() for name in Settings._fields]
+# The environment has no NUL; what is not UTF-8 in it, Python shows as surrogates.
+VALUES = st.text(st.characters(exclude_characters="\0"), max_size=300) | st.integers().map(str)
+LATIN_1 = st.text(st.characters(max_codepoint=255))
+TOKENS = st.from_regex(r"[A-Z!#$%&'*+.^_`|~-]{1,20}", fullmatch=True)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES))
+@example({"PROMETHEUS_MULTIPROC_DIR": "a" * 300})
+def test_settings_are_in_their_ranges_or_refused_by_name(environ: dict[str, str]) -> None:
+    try:
+        settings = Settings.from_environ(environ)
+    except ValueError as error:
+        refusal = str(error)
+    else:
+        assert settings.log_level in LOG_LEVELS
+        assert 0 <= settings.port <= 65535
+        assert 1 <= settings.threads <= 256
+        return
+    refused = re.fullmatch(r"([A-Z_]+)='?.* is not allowed: it .+", refusal, re.DOTALL)
+    assert refused is not None
+    assert refused[1] in environ
+
+
+@given(TOKENS, LATIN_1, LATIN_1)
+def test_every_request_is_answered_in_json(method: str, path: str, query: str) -> None:
+    answer = call(
+        application, method, REQUEST_METHOD=method, PATH_INFO="/" + path, QUERY_STRING=query
+    )
+    assert answer.status in (200, 404, 405)
+    if method != "HEAD":
+        assert int(answer.headers["Content-Length"]) == len(answer.body)
+        assert json.loads(answer.body)
+
+
+@given(LATIN_1, LATIN_1, LATIN_1, LATIN_1)
+def test_a_request_is_one_line_of_the_log_and_forges_nothing(
+    path: str, query: str, agent: str, traceparent: str
+) -> None:
+    reading, writing = os.pipe()
+    with pytest.MonkeyPatch.context() as patch, os.fdopen(reading, "rb") as log:
+        patch.setattr(app.logs, "STDOUT", writing)
+        logger = SimpleNamespace(access_enabled=True)
+        request = SimpleNamespace(method="GET", path=path, query=query)
+        response = SimpleNamespace(status="200 OK", sent=20)
+        environ = {
+            "REMOTE_ADDR": "127.0.0.1",
+            "HTTP_USER_AGENT": agent,
+            "HTTP_TRACEPARENT": traceparent,
+        }
+        app.logs.Logger.access(logger, response, request, environ, timedelta())  # type: ignore[arg-type] # all it reads of them
+        os.close(writing)
+        [line] = log.read().decode("ascii").splitlines()
+    fields = json.loads(line)
+    assert (fields["path"], fields["query"], fields["user_agent"]) == (
+        path[:256],
+        query[:256],
+        agent[:256],
+    )
+    assert fields["status"] == 200
+
+
+PIECES = st.sampled_from(
+    [b"GET /hello HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host: x", b"A", b":", b" ", b"\x00", b"\xff"]
+)
+
+
+@given(st.lists(PIECES | st.binary(max_size=3)))
+def test_the_parser_does_not_wait_for_more_than_is_enough(pieces: list[bytes]) -> None:
+    head = b""
+    for piece in pieces:
+        head += piece
+        if _is_enough(head):
+            break
+    else:
+        return
+
+    def source() -> Iterator[bytes]:
+        yield head
+        raise AssertionError(head)
+
+    assert len(head) <= LONGEST_HEAD
+    with contextlib.suppress(ParseException):
+        next(RequestParser(Config(), source(), ("127.0.0.1", 1)))
