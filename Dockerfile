@@ -35,9 +35,9 @@ WORKDIR /srv
 # The files belong to root: what runs can't change them.
 COPY --from=build /build/packages .
 
-# The standard library comes without bytecode. This leaves that of the modules in use, with those that
-# are imported late: by a worker as it starts, by the health check as it connects.
-RUN ["python3", "-c", "import concurrent.futures.thread, encodings.idna, gunicorn.workers.gthread"]
+# The standard library comes without bytecode. This leaves that of what the health check imports late,
+# as it connects.
+RUN ["python3", "-c", "import encodings.idna"]
 
 # After the packages, whose layers an edit of app/ leaves as they are.
 COPY --from=build /build/app app

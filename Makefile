@@ -53,10 +53,12 @@ lock: $(VENV)/dev.stamp ## lock the newest packages that pyproject.toml allows
 	$(BIN) uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command 'make lock' --group dev --constraints requirements.txt \
 		--output-file requirements-dev.txt
+	$(BIN) uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' --group peers --constraints requirements.txt \
+		--output-file tests/bench/peers/requirements.txt
 
-bench: $(VENV)/dev.stamp ## measure what metrics and log cost; takes minutes, needs wrk
-	$(BIN) tests.bench.overhead
-	$(BIN) tests.bench.scrape_time
+bench: $(VENV)/dev.stamp build/peers.stamp ## measure the service beside others; takes minutes, needs wrk and nginx
+	$(BIN) tests.bench
 
 image: ## build the image hello-wsgi:dev
 	docker compose build app
@@ -124,6 +126,11 @@ $(VENV)/run.stamp: requirements.txt
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
 	$(BIN) pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	touch $@
+
+build/peers.stamp: tests/bench/peers/requirements.txt
+	$(PYTHON) -m venv --clear build/peers
+	build/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	touch $@
 
 # gunicorn's own tests come with its source only.

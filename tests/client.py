@@ -22,8 +22,8 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def connect(port: int) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as connection:
+def connect(port: int, deadline: float = DEADLINE) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=deadline) as connection:
         yield connection
 
 
@@ -38,16 +38,22 @@ def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
         response.close()
 
 
-def send(port: int, message: bytes, method: str = "GET") -> Answer:
-    with connect(port) as connection:
+def send(port: int, message: bytes, method: str = "GET", deadline: float = DEADLINE) -> Answer:
+    with connect(port, deadline) as connection:
         connection.sendall(message)
         return read_answer(connection, method)
 
 
-def request(port: int, method: str, target: str, headers: dict[str, str] | None = None) -> Answer:
+def request(
+    port: int,
+    method: str,
+    target: str,
+    headers: dict[str, str] | None = None,
+    deadline: float = DEADLINE,
+) -> Answer:
     lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    return send(port, "\r\n".join([*lines, "", ""]).encode("latin-1"), method)
+    return send(port, "\r\n".join([*lines, "", ""]).encode("latin-1"), method, deadline)
 
 
 def read_to_end(connection: socket.socket) -> bytes:
@@ -100,7 +106,7 @@ class KeepAliveClient(threading.Thread):
                 assert answer.status == 200
                 self.answered += 1
                 answered_at = time.monotonic()
-                if answer.headers["Connection"] == "close":
+                if answer.headers.get("Connection") == "close":
                     return
 
 

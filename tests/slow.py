@@ -24,7 +24,8 @@ async def dribble(reader: StreamReader, writer: StreamWriter) -> None:
     for byte in itertools.chain(b"GET /hello HTTP/1.1\r\nX: ", itertools.repeat(ord("x"))):
         writer.write(bytes([byte]))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(reader.read(), 1)
+            async with asyncio.timeout(1):
+                await reader.read()
             return
 
 
@@ -74,7 +75,9 @@ class Crowd:
         self.came: Counter[Behaviour] = Counter()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._be(),))
+        self._thread = threading.Thread(
+            target=self._loop.run_until_complete, args=(self._be(),), daemon=True
+        )
 
     def is_here(self) -> bool:
         """Tell if all have come once."""
@@ -102,7 +105,7 @@ class Crowd:
         await asyncio.sleep(0)  # asyncio closes a socket a turn after its transport
 
     async def _come(self, behaviour: Behaviour) -> None:
-        while True:
+        while not self._over.is_set():
             with contextlib.suppress(OSError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 self.came[behaviour] += 1

@@ -1,4 +1,4 @@
-"""What does a scrape cost as workers come and go? Its time beside the number of workers so far."""
+"""What does a scrape cost? Its time beside the workers there are, and those there have been."""
 
 import os
 import signal
@@ -12,30 +12,31 @@ WORKERS_PER_STEP = 40
 SCRAPES = 50
 
 
-def seconds_per_scrape(server: Gunicorn) -> float:
+def milliseconds_per_scrape(server: Gunicorn) -> float:
     times = []
     for _ in range(SCRAPES):
         start = time.perf_counter()
         assert server.ask("/metrics").status == 200
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(times) * 1000
 
 
-def main() -> None:
+def by_workers() -> dict[int, float]:
+    figures = {}
+    for workers in (1, 2, 4, 8):
+        with gunicorn(workers=workers) as server:
+            figures[workers] = milliseconds_per_scrape(server)
+    return figures
+
+
+def by_recycled() -> dict[int, float]:
     with gunicorn() as server:
-        first = seconds_per_scrape(server)
-        print(f"median of {SCRAPES} scrapes, 2 workers:")
-        print(f"  {0:3} recycled  {first * 1000:.2f} ms  1.00")
+        figures = {0: milliseconds_per_scrape(server)}
         for step in range(1, STEPS + 1):
             for _ in range(WORKERS_PER_STEP // 2):
                 booted = len(server.messages("Booting worker"))
                 for pid in server.workers():
                     os.kill(pid, signal.SIGKILL)
                 server.wait_until_booted(booted + 2)
-            now = seconds_per_scrape(server)
-            recycled = step * WORKERS_PER_STEP
-            print(f"  {recycled:3} recycled  {now * 1000:.2f} ms  {now / first:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+            figures[step * WORKERS_PER_STEP] = milliseconds_per_scrape(server)
+    return figures
