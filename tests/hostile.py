@@ -1,8 +1,15 @@
-"""What a client should not send, and what it gets for it: data, for tests and the soak.
+"""What a client should not send, and what it gets for it: for tests and the soak.
 
 Each is a whole message with a fault, so what follows it must not be taken for a request. The
 outcome is the status of the only answer.
 """
+
+import json
+import random
+import re
+import socket
+
+from tests.client import connect, read_to_end
 
 HEAD = b"GET /hello HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /hello HTTP/1.1\r\nHost: x\r\n"
@@ -190,3 +197,51 @@ ODD = {
     "a body in chunks": (chunks(b"5;a=b;c\r\nhello\r\n0\r\nA: b\r\n\r\n"), 405),
     "a chunk of a size with zeros": (chunks(b"0005\r\nhello\r\n000\r\n\r\n"), 405),
 }
+
+
+MUTATED = [message for message, _ in (MALFORMED | BODIES | ODD).values() if len(message) < 999]
+
+
+def mutation(rng: random.Random) -> bytes:
+    """Do one to four things to a message that a broken client, or a clever one, might do."""
+    mutated = bytearray(rng.choice(MUTATED))
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(mutated) + 1)
+        end = min(len(mutated), start + rng.randint(0, 12))
+        other = rng.choice(MUTATED)
+        cut = rng.randrange(len(other))
+        mutated[start:end] = rng.choice(
+            [
+                b"",
+                bytes([rng.randrange(256)]),
+                rng.choice([b"\r", b"\n", b"\r\n", b"\x00", b" ", b":", b"0", b";", b"-"]),
+                bytes(mutated[start:end]) * 2,
+                other[cut : cut + rng.randint(1, 40)],
+            ]
+        )
+    return bytes(mutated)
+
+
+def exchange(port: int, message: bytes) -> bytes:
+    """Send a message, and that nothing follows it; return all that comes until the end."""
+    with connect(port) as connection:
+        try:
+            connection.sendall(message)
+            connection.shutdown(socket.SHUT_WR)
+            return read_to_end(connection)
+        except ConnectionError:  # it has been closed before all has been sent
+            return b""
+
+
+def statuses(answers: bytes) -> list[int]:
+    """Return the statuses of answers that follow each other, each of them whole and in JSON."""
+    found = []
+    while answers:
+        head, _, rest = answers.partition(b"\r\n\r\n")
+        status_line, *fields = head.decode("ascii").split("\r\n")
+        assert re.fullmatch(r"HTTP/1\.[01] [1-5][0-9]{2} [A-Za-z -]+", status_line)
+        found.append(int(status_line[9:12]))
+        length = int(dict(field.split(": ", 1) for field in fields)["Content-Length"])
+        json.loads(rest[:length])
+        answers = rest[length:]
+    return found

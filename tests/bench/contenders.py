@@ -17,6 +17,8 @@ import psutil
 from tests.client import DEADLINE, request
 from tests.servers import ROOT, eventually
 
+# Logs and counts of all are kept in memory, as those of the service are: no disk is measured.
+MEMORY = "/dev/shm"  # noqa: S108 -- what is made there is made by tempfile
 PEERS = ROOT / "build" / "peers" / "bin" / "python"
 
 NGINX_CONF = """
@@ -87,7 +89,10 @@ def free_port() -> int:
 def running(contender: Contender, workers: int) -> Iterator[Running]:
     """Run a contender, with its log in a file that nobody reads."""
     port, management_port = free_port(), free_port()
-    with tempfile.TemporaryDirectory() as directory, (Path(directory) / "log").open("w") as log:
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY) as directory,
+        (Path(directory) / "log").open("w") as log,
+    ):
         (Path(directory) / "nginx.conf").write_text(NGINX_CONF.format(workers=workers, port=port))
         command = contender.command.format(port=port, workers=workers, directory=directory)
         environ = {

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from tests.bench.contenders import Contender, Running, running
 
-ROUNDS = 1
-SECONDS = 1
+ROUNDS = 5
+SECONDS = 3
 CONNECTIONS = (1, 32, 256)
 UNITS = {"us": 1e-3, "ms": 1, "s": 1e3}
 

@@ -3,15 +3,13 @@
 import json
 import os
 import random
-import re
 import signal
-import socket
 
 import pytest
 
 from tests.client import CLOSING_GET, connect, read_to_end
 from tests.contract import HELLO
-from tests.hostile import BODIES, MALFORMED, ODD
+from tests.hostile import BODIES, MALFORMED, ODD, exchange, mutation, statuses
 from tests.servers import Gunicorn, gunicorn
 
 # For a longer run than that of each day.
@@ -29,31 +27,6 @@ REASONS = {
 
 def by_case(cases: dict[str, tuple[bytes, int]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("message", "status"), cases.values(), ids=cases)
-
-
-def exchange(port: int, message: bytes) -> bytes:
-    """Send a message, and that nothing follows it; return all that comes until the end."""
-    with connect(port) as connection:
-        try:
-            connection.sendall(message)
-            connection.shutdown(socket.SHUT_WR)
-            return read_to_end(connection)
-        except ConnectionError:  # it has been closed before all has been sent
-            return b""
-
-
-def statuses(answers: bytes) -> list[int]:
-    """Return the statuses of answers that follow each other, each of them whole and in JSON."""
-    found = []
-    while answers:
-        head, _, rest = answers.partition(b"\r\n\r\n")
-        status_line, *fields = head.decode("ascii").split("\r\n")
-        assert re.fullmatch(r"HTTP/1\.[01] [1-5][0-9]{2} [A-Za-z -]+", status_line)
-        found.append(int(status_line[9:12]))
-        length = int(dict(field.split(": ", 1) for field in fields)["Content-Length"])
-        json.loads(rest[:length])
-        answers = rest[length:]
-    return found
 
 
 @by_case(MALFORMED)
@@ -93,33 +66,12 @@ def test_what_is_odd_but_http_is_answered_and_so_is_the_next(
     assert answers.endswith(HELLO)
 
 
-def mutate(message: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Do one to four things to a message that a broken client, or a clever one, might do."""
-    mutated = bytearray(message)
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(len(mutated) + 1)
-        end = min(len(mutated), start + rng.randint(0, 12))
-        other = rng.choice(others)
-        cut = rng.randrange(len(other))
-        mutated[start:end] = rng.choice(
-            [
-                b"",
-                bytes([rng.randrange(256)]),
-                rng.choice([b"\r", b"\n", b"\r\n", b"\x00", b" ", b":", b"0", b";", b"-"]),
-                bytes(mutated[start:end]) * 2,
-                other[cut : cut + rng.randint(1, 40)],
-            ]
-        )
-    return bytes(mutated)
-
-
 def test_no_mutation_of_a_request_makes_more_than_an_answer_or_an_end() -> None:
     rng = random.Random(SEED)
-    messages = [message for message, _ in (MALFORMED | BODIES | ODD).values() if len(message) < 999]
     with gunicorn(workers=1, CLIENT_HEADER_TIMEOUT="1") as server:
         workers = server.workers()
         for _ in range(MUTATIONS):
-            message = mutate(rng.choice(messages), rng, messages) + CLOSING_GET
+            message = mutation(rng) + CLOSING_GET
             for status in statuses(exchange(server.port, message)):
                 assert status < 500 or status == 501, message
         assert server.ask("/livez").status == 200
