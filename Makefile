@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock bench image up down e2e check-rules manifests check-manifests kind-up kind-down clean
+.PHONY: help run test lint format lock bench soak image up down e2e check-rules manifests check-manifests kind-up kind-down clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -59,6 +59,9 @@ lock: $(VENV)/dev.stamp ## lock the newest packages that pyproject.toml allows
 
 bench: $(VENV)/dev.stamp build/peers.stamp ## measure the service beside others; takes minutes, needs wrk and nginx
 	$(BIN) tests.bench
+
+soak: $(VENV)/dev.stamp ## run load, churn, slow and hostile clients at once for SOAK_SECONDS (240)
+	$(BIN) tests.soak
 
 image: ## build the image hello-wsgi:dev
 	docker compose build app
