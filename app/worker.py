@@ -8,11 +8,11 @@ Threads are lent one at a time as long as requests are quick: threads that compu
 take the interpreter's lock from each other, and get less done than one.
 
 It is for HTTP/1.1 without TLS, and leans on these parts of gunicorn 27.0:
-- ThreadWorker: accept, check_config, enqueue_req, get_thread_pool, handle, set_accept_enabled,
-  on_pending_socket_readable, wait_for_and_dispatch_events, _cap_keepalive, _keepalive_after; cfg,
-  alive, poller, method_queue, nr_conns, worker_connections, keepalived_conns, pending_conns, and
-  that it closes what has been in the last two for too long, and submits nothing but `handle`;
-- TConn: init, close, sock, timeout, parser; of the parser, finish_body, mesg_class, unreader.buf;
+- ThreadWorker: accept, enqueue_req, get_thread_pool, handle, on_pending_socket_readable,
+  set_accept_enabled, wait_for_and_dispatch_events, _cap_keepalive, _keepalive_after; alive, cfg,
+  keepalived_conns, method_queue, nr_conns, pending_conns, poller, sockets, worker_connections;
+  it closes what has been in the two queues for too long, and submits nothing but `handle`;
+- TConn: init, close, parser, sock, timeout; of the parser, finish_body, mesg_class, unreader.buf;
 - STOP_KEEPALIVE_LINGER, util.write_error, http.errors.
 """
 
