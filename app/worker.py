@@ -8,10 +8,10 @@ Threads are lent one at a time as long as requests are quick: threads that compu
 take the interpreter's lock from each other, and get less done than one.
 
 It is for HTTP/1.1 without TLS, and leans on these parts of gunicorn 27.0:
-- ThreadWorker: accept, enqueue_req, get_thread_pool, handle, on_pending_socket_readable,
-  set_accept_enabled, wait_for_and_dispatch_events, _cap_keepalive, _keepalive_after; alive, cfg,
-  keepalived_conns, method_queue, nr_conns, pending_conns, poller, sockets, worker_connections;
-  it closes what has been in the two queues for too long, and submits nothing but `handle`;
+- ThreadWorker: accept, enqueue_req, finish_request, get_thread_pool, handle, set_accept_enabled,
+  on_pending_socket_readable, wait_for_and_dispatch_events, _cap_keepalive, _keepalive_after; alive,
+  cfg, keepalived_conns, method_queue, nr_conns, pending_conns, poller, sockets, tpool,
+  worker_connections; and that it closes what has been in the two queues for too long;
 - TConn: init, close, parser, sock, timeout; of the parser, finish_body, mesg_class, unreader.buf;
 - STOP_KEEPALIVE_LINGER, util.write_error, http.errors.
 """
@@ -57,8 +57,9 @@ class Connection(TConn):
 
     def awaits(self) -> int:
         """Read on in a head; return the event that has to come before a thread can serve, or 0."""
-        self.init()
-        self.sock.setblocking(False)
+        if not self.initialized:
+            self.init()
+            self.sock.setblocking(False)
         received = self.parser.unreader.buf
         if not _is_enough(received.getvalue()):
             try:
@@ -107,13 +108,15 @@ class Worker(ThreadWorker):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.ready: deque[tuple[Connection, Future[bool]]] = deque()
+        self.ready: deque[Connection] = deque()
+        self.served: deque[tuple[Connection, Future[bool]]] = deque()
         self.lent: list[Future[None]] = []
+        self.waiting = False
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Return the pool, of which gunicorn gets `admit`, and `lend_threads` the threads."""
         pool = super().get_thread_pool()
-        self.lend, pool.submit = pool.submit, self.admit  # type: ignore[method-assign, assignment] # gunicorn submits nothing but connections
+        self.lend, pool.submit = pool.submit, self.admit  # type: ignore[method-assign, assignment] # nothing but connections is submitted
         return pool
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
@@ -142,14 +145,16 @@ class Worker(ThreadWorker):
                 self.evict()
             self.enqueue_req(Connection(self, sock, client, listener.getsockname()))
 
-    def admit(self, _handle: object, conn: Connection) -> Future[bool]:
+    def enqueue_req(self, conn: TConn) -> None:
+        """Have `conn` served; gunicorn's own writes to a pipe for each answer."""
+        self.tpool.submit(self.handle, conn)
+
+    def admit(self, _handle: object, conn: Connection) -> None:
         """Put `conn` among those to be served, or among those that wait for their client."""
-        future: Future[bool] = Future()
         if event := conn.awaits():
             self.wait(conn, event, self.on_waiting_socket_ready)
         else:
-            self.ready.append((conn, future))
-        return future
+            self.ready.append(conn)
 
     def wait(self, conn: Connection, event: int, then: Callable[..., None]) -> None:
         """Wait for an event; if it does not come in time, gunicorn closes the connection."""
@@ -214,6 +219,7 @@ class Worker(ThreadWorker):
     def lend_threads(self) -> None:
         """Lend a thread, and one more each time that no request is finished for a while."""
         self.lent = [thread for thread in self.lent if not thread.done()]
+        self.waiting = True
         while self.ready and len(self.lent) < self.cfg.threads:
             thread = self.lend(self.serve)
             self.lent.append(thread)
@@ -225,15 +231,28 @@ class Worker(ThreadWorker):
             if not thread.done():
                 # Something may become ready when the thread has just found nothing to do.
                 thread.add_done_callback(lambda _: self.method_queue.defer(self.lend_threads))
+        self.waiting = False
+        self.finish_served()
 
     def serve(self) -> None:
         """Serve what is ready: the work of a thread."""
         while True:
             try:
-                conn, future = self.ready.popleft()
+                conn = self.ready.popleft()
             except IndexError:
                 return
+            result: Future[bool] = Future()
             try:
-                future.set_result(self.handle(conn))
+                result.set_result(self.handle(conn))
             except BaseException as error:  # noqa: BLE001 -- the loop is told
-                future.set_exception(error)
+                result.set_exception(error)
+            self.served.append((conn, result))
+            if not self.waiting:
+                self.method_queue.defer(self.finish_served)
+
+    def finish_served(self) -> None:
+        """Close what has been served, or wait for the next request."""
+        while self.served:
+            self.finish_request(*self.served.popleft())
+        if self.ready:  # a request that came together with the last one
+            self.method_queue.defer(self.lend_threads)

@@ -52,6 +52,7 @@ REQUEST_LINES = {
     "a NUL in the target": (line(b"GET /\x00 HTTP/1.1"), 400),
     "a control character in the target": (line(b"GET /\x1b HTTP/1.1"), 400),
     "a bare CR in the target": (line(b"GET /\r HTTP/1.1"), 400),
+    "an authority without CONNECT": (line(b"GET x:80 HTTP/1.1"), 400),
     "a target that is no path": (line(b"GET hello HTTP/1.1"), 400),
     "an absolute target without an end": (line(b"GET http://[::1/hello HTTP/1.1"), 400),
     "a version in lower case": (line(b"GET /hello http/1.1"), 400),
@@ -139,8 +140,10 @@ TRANSFER_ENCODINGS = {
     "chunked in a fold": (body(b"Transfer-Encoding:\r\n chunked", b"0\r\n\r\n"), 400),
 }
 
-# The application answers before anybody looks at the body, which it does not read.
-BODIES = {
+# What is answered, and is the last of its connection: nobody can tell what would come next. A body
+# is looked at after the answer only, as the application does not read it.
+LAST = {
+    "a tunnel": (line(b"CONNECT x:80 HTTP/1.1"), 404),
     "a chunk of no size": (chunks(b"\r\n\r\n"), 405),
     "a chunk of a signed size": (chunks(b"+5\r\nhello\r\n0\r\n\r\n"), 405),
     "a chunk of a negative size": (chunks(b"-5\r\nhello\r\n0\r\n\r\n"), 405),
@@ -199,7 +202,7 @@ ODD = {
 }
 
 
-MUTATED = [message for message, _ in (MALFORMED | BODIES | ODD).values() if len(message) < 999]
+MUTATED = [message for message, _ in (MALFORMED | LAST | ODD).values() if len(message) < 999]
 
 
 def mutation(rng: random.Random) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.client import CLOSING_GET, connect, read_to_end
 from tests.contract import HELLO
-from tests.hostile import BODIES, MALFORMED, ODD, exchange, mutation, statuses
+from tests.hostile import LAST, MALFORMED, ODD, exchange, mutation, statuses
 from tests.servers import Gunicorn, gunicorn
 
 # For a longer run than that of each day.
@@ -50,8 +50,8 @@ def test_what_is_not_http_is_answered_in_json_and_closed(
     assert lines[-1].startswith("Date: ")
 
 
-@by_case(BODIES)
-def test_a_broken_body_ends_the_connection_after_the_answer(
+@by_case(LAST)
+def test_what_leaves_the_next_request_in_doubt_is_the_last_of_its_connection(
     service: Gunicorn, message: bytes, status: int
 ) -> None:
     assert statuses(exchange(service.port, message + CLOSING_GET)) == [status]
