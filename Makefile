@@ -111,7 +111,7 @@ kind-down: ## remove that cluster
 	kind delete cluster --name hello-wsgi
 
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build
 	find app tests -name __pycache__ -exec rm -rf {} +
 
 $(PROMETHEUS_RULE): $(wildcard deploy/prometheus/rules/*.yml)

