@@ -177,7 +177,12 @@ def main() -> None:
         answered=table(
             ["", "asked", "failed", "p50, ms", "p99, ms", "worst, ms"],
             [
-                (name, it.asked, it.asked - it.answered, *(f"{time:.1f}" for time in it[2:]))
+                (
+                    name,
+                    it.asked,
+                    it.asked - it.answered,
+                    *(f"{time:.1f}".replace("nan", "–") for time in it[2:]),
+                )
                 for name, it in answered.items()
             ],
         ),
