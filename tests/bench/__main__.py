@@ -181,7 +181,7 @@ def main() -> None:
                     name,
                     it.asked,
                     it.asked - it.answered,
-                    *(f"{time:.1f}".replace("nan", "–") for time in it[2:]),
+                    *(f"{time:.1f}".replace("nan", "none") for time in it[2:]),
                 )
                 for name, it in answered.items()
             ],
