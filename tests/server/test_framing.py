@@ -49,7 +49,7 @@ def test_connection_close_is_obeyed(service: Gunicorn) -> None:
 
 
 # A body that looks like requests, should anyone take it for some.
-SMUGGLED = CLOSING_GET * 500
+SMUGGLED = CLOSING_GET * 50
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_body_that_nobody_reads_is_passed_over(service: Gunicorn, framed_body:
 
 
 def test_a_body_too_long_to_pass_over_ends_the_connection(service: Gunicorn) -> None:
-    body = SMUGGLED * 3
+    body = SMUGGLED * 30
     with connect(service.port) as connection:
         connection.sendall(
             b"POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body

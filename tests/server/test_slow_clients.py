@@ -119,11 +119,11 @@ def test_a_client_that_reads_no_answer_holds_no_thread_and_is_sent_away() -> Non
 
 
 def test_at_the_limit_the_longest_waiting_gives_way() -> None:
-    limit = ("--worker-connections", "5")
+    limit = ("--worker-connections", "50")
     with gunicorn(*limit, workers=1, CLIENT_HEADER_TIMEOUT=NEVER) as server, ExitStack() as clients:
-        waiting = [clients.enter_context(connect(server.port)) for _ in range(10)]
+        waiting = [clients.enter_context(connect(server.port)) for _ in range(60)]
         assert ask_both_ports(server, 5) == {200}
-        for connection in waiting[:5]:
+        for connection in waiting[:10]:
             assert connection.recv(1) == b""
         # Who has come late still waits, and there is a place for the answers, one after another.
         waiting[-1].sendall(GET)
