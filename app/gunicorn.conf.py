@@ -62,15 +62,9 @@ def write_error(client: socket.socket, status: int, _reason: str, _message: str)
 util.write_error = write_error  # type: ignore[assignment] # the names of the arguments differ
 
 
+# To format the Date takes longer than all else in the head of an answer; it is good for a second.
 format_date = lru_cache(maxsize=1)(util.http_date)
-
-
-def http_date(timestamp: float | None = None) -> str:
-    """Format the Date of an answer once a second, which takes longer than all else in its head."""
-    return format_date(int(timestamp or time()))
-
-
-util.http_date = http_date
+util.http_date = lambda timestamp=None: format_date(int(timestamp or time()))
 
 
 # What may stand in a Host header: an authority of RFC 3986 without the user.

@@ -8,10 +8,10 @@ Threads are lent one at a time as long as requests are quick: threads that compu
 take the interpreter's lock from each other, and get less done than one.
 
 It is for HTTP/1.1 without TLS, and leans on these parts of gunicorn 27.0:
-- ThreadWorker: accept, enqueue_req, finish_request, get_thread_pool, handle, set_accept_enabled,
+- ThreadWorker: accept, enqueue_req, finish_request, get_thread_pool, handle,
   on_pending_socket_readable, wait_for_and_dispatch_events, _cap_keepalive, _keepalive_after; alive,
-  cfg, keepalived_conns, method_queue, nr_conns, pending_conns, poller, sockets, tpool,
-  worker_connections; and that it closes what has been in the two queues for too long;
+  cfg, keepalived_conns, method_queue, nr_conns, pending_conns, poller, tpool, worker_connections;
+  and that it closes what has been in the two queues for too long;
 - TConn: init, close, parser, sock, timeout; of the parser, finish_body, mesg_class, unreader.buf;
 - STOP_KEEPALIVE_LINGER, util.write_error, http.errors.
 """
@@ -40,7 +40,8 @@ from gunicorn.workers.gthread import (  # type: ignore[attr-defined] # the stubs
 LONGEST_HEAD = 16384
 # Bytes of a body that are passed over if the application has not read them.
 LONGEST_UNREAD_BODY = 65536
-# Connections that are accepted before the loop turns to those it has.
+# Connections that are accepted before the loop turns to those it has: were it one, the last of
+# many would wait as many turns.
 ACCEPTED_AT_ONCE = 16
 # Seconds without a finished request after which one more thread is lent.
 PATIENCE = 0.001
@@ -119,17 +120,9 @@ class Worker(ThreadWorker):
         self.lend, pool.submit = pool.submit, self.admit  # type: ignore[method-assign, assignment] # nothing but connections is submitted
         return pool
 
-    def set_accept_enabled(self, enabled: bool | None) -> None:
-        """Accept several connections a turn, so that the last of many does not wait as many."""
-        super().set_accept_enabled(enabled)
-        if enabled:
-            accept = partial(self.accept, most=ACCEPTED_AT_ONCE)
-            for listener in self.sockets:
-                self.poller.modify(listener, EVENT_READ, accept)
-
-    def accept(self, listener: socket.socket, most: int = 1) -> None:
+    def accept(self, listener: socket.socket) -> None:
         """Accept connections; at the limit, the one that has waited longest gives way."""
-        for _ in range(most):
+        for _ in range(ACCEPTED_AT_ONCE):
             if self.nr_conns >= self.worker_connections:
                 return
             try:
@@ -236,19 +229,18 @@ class Worker(ThreadWorker):
 
     def serve(self) -> None:
         """Serve what is ready: the work of a thread."""
-        while True:
-            try:
+        with suppress(IndexError):
+            while True:
                 conn = self.ready.popleft()
-            except IndexError:
-                return
-            result: Future[bool] = Future()
-            try:
-                result.set_result(self.handle(conn))
-            except BaseException as error:  # noqa: BLE001 -- the loop is told
-                result.set_exception(error)
-            self.served.append((conn, result))
-            if not self.waiting:
-                self.method_queue.defer(self.finish_served)
+                result: Future[bool] = Future()
+                try:
+                    result.set_result(self.handle(conn))
+                except BaseException as error:  # noqa: BLE001 -- the loop is told
+                    result.set_exception(error)
+                self.served.append((conn, result))
+                # A wake-up takes time, and a loop that waits for threads needs none.
+                if not self.waiting:
+                    self.method_queue.defer(self.finish_served)
 
     def finish_served(self) -> None:
         """Close what has been served, or wait for the next request."""

@@ -16,4 +16,6 @@ assert _spec is not None
 assert _spec.loader is not None
 _worker = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_worker)
+# Their listeners are mocks, at which connections never end.
+_worker.ACCEPTED_AT_ONCE = 1  # type: ignore[attr-defined] # nothing is known of what is loaded by path
 gthread.ThreadWorker = _worker.Worker  # type: ignore[misc] # that is the point
