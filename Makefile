@@ -13,6 +13,8 @@ PROMETHEUS_RULE := deploy/kubernetes/components/prometheus-rule/prometheus-rule.
 # Of that version, and with what it depends on as of that day.
 CHECKOV := $(VENV)/bin/uvx --quiet --python $(VENV)/bin/python --exclude-newer 2026-11-23 checkov@3.3.30
 KIND_KUBECTL := kubectl --context kind-hello-wsgi
+# The actionlint at hand, or else that of its Go module.
+ACTIONLINT = $(or $(shell command -v actionlint),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
 
 # What the image says of itself. The time is that of the commit: so the same commit says the same.
 image up: export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
@@ -24,7 +26,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock bench soak image up down e2e check-rules manifests check-manifests kind-up kind-down clean
+.PHONY: help run test lint format lock bench soak image up down e2e readme links check-rules manifests check-manifests check-workflows \
+	kind-up kind-down package hooks clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -42,6 +45,7 @@ lint: $(VENV)/dev.stamp ## check style and types
 	$(BIN) ruff format --check
 	$(BIN) mypy app tests
 	$(VENV)/bin/hadolint Dockerfile
+	$(VENV)/bin/shellcheck .ci/run
 
 format: $(VENV)/dev.stamp ## put the code in style
 	$(BIN) ruff check --fix
@@ -80,6 +84,12 @@ e2e: $(VENV)/dev.stamp ## run the tests that need Docker
 	$(MAKE) check-rules PROMTOOL="$(PROMTOOL_OF_IMAGE)"
 	$(BIN) pytest --timeout 300 tests/container
 
+readme: $(VENV)/dev.stamp ## run the commands of README.md; needs Docker, and its ports
+	$(BIN) pytest --timeout 600 tests/docs/commands.py
+
+links: $(VENV)/dev.stamp ## ask every address that the documents link to
+	$(BIN) pytest tests/docs/addresses.py
+
 check-rules: ## check Prometheus' configuration and rules with promtool
 	cd deploy/prometheus && $(PROMTOOL) check config --lint=all --lint-fatal prometheus.yml
 	cd deploy/prometheus && $(PROMTOOL) test rules tests/*.yml
@@ -93,6 +103,10 @@ check-manifests: manifests ## test the Kubernetes manifests, and scan them for w
 	$(BIN) pytest tests/deploy/test_kubernetes.py
 	$(CHECKOV) --file build/manifests/production.yaml --framework kubernetes --quiet --compact --skip-download \
 		--skip-check "$$(grep -oE 'CKV2?_K8S_[0-9]+' deploy/README.md | paste -sd , -)"
+
+check-workflows: $(VENV)/dev.stamp ## check GitHub's workflows with actionlint and zizmor
+	$(ACTIONLINT) -shellcheck $(VENV)/bin/shellcheck
+	$(VENV)/bin/zizmor --offline --quiet --persona pedantic .github
 
 # The restart, because the image's tag is always the same: a pod that runs would keep the image that it has.
 kind-up: ## run the service in Kubernetes on this machine; needs kind and kubectl
@@ -110,8 +124,15 @@ kind-down: ## remove that cluster
 	@command -v kind >/dev/null || { echo 'make kind-down needs kind, and found none on the PATH' >&2; exit 1; }
 	kind delete cluster --name hello-wsgi
 
+package: $(VENV)/dev.stamp ## build the Python package into dist
+	rm -rf dist
+	$(BIN) build
+
+hooks: $(VENV)/dev.stamp ## have git run make lint before each commit
+	$(BIN) pre_commit install
+
 clean: ## remove what the other commands made
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find app tests -name __pycache__ -exec rm -rf {} +
 
 $(PROMETHEUS_RULE): $(wildcard deploy/prometheus/rules/*.yml)

@@ -1,3 +1,3 @@
 """hello-wsgi: a plain WSGI JSON service."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
