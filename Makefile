@@ -17,16 +17,16 @@ KIND_KUBECTL := kubectl --context kind-hello-wsgi
 ACTIONLINT = $(or $(shell command -v actionlint),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
 
 # What the image says of itself. The time is that of the commit: so the same commit says the same.
-image up: export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
+image up push: export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 ifneq ($(wildcard .git),)
-image up: export REVISION = $(shell git describe --always --exclude '*' --abbrev=40 --dirty)
-image up: export CREATED = $(shell git log -1 --format=%cI)
-image up: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+image up push: export REVISION = $(shell git describe --always --exclude '*' --abbrev=40 --dirty)
+image up push: export CREATED = $(shell git log -1 --format=%cI)
+image up push: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock bench soak image up down e2e readme links check-rules manifests check-manifests check-workflows \
+.PHONY: help run test lint format lock bench soak image push up down e2e readme links check-rules manifests check-manifests check-workflows \
 	kind-up kind-down package hooks clean
 
 help: ## list the commands
@@ -69,6 +69,14 @@ soak: $(VENV)/dev.stamp ## run load, churn, slow and hostile clients at once for
 
 image: ## build the image hello-wsgi:dev
 	docker compose build app
+
+push: ## build the image for amd64 and arm64 and push it to IMAGE, with SBOM and provenance
+	@test -n '$(IMAGE)' || { echo 'make push needs IMAGE, as in make push IMAGE=registry.example.com/hello-wsgi' >&2; exit 1; }
+	mkdir -p build
+	docker buildx build --platform linux/amd64,linux/arm64 --sbom true --provenance mode=max \
+		--build-arg VERSION --build-arg REVISION --build-arg CREATED --build-arg SOURCE \
+		--output type=image,push=true,rewrite-timestamp=true --tag '$(IMAGE):$(VERSION)' \
+		--metadata-file build/image.json .
 
 up: ## build and run the service and Prometheus in containers
 	docker compose up --detach --wait

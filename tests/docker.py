@@ -8,24 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from tests.client import Answer, request
-from tests.servers import ROOT, eventually
+from tests.servers import eventually
+from tests.shell import run
 
 PORT, MANAGEMENT_PORT = 8000, 8001
-
-
-def run(*command: str, stderr: int = subprocess.PIPE) -> str:
-    """Run a command in the project's folder; return what it prints, without the last newline."""
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert result.returncode == 0, f"{' '.join(command)}: {result.stdout}{result.stderr}"
-    return result.stdout.rstrip("\n")
 
 
 def docker(*arguments: str) -> str:

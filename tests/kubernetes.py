@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from tests.docker import run
 from tests.servers import ROOT
+from tests.shell import run
 
 MANIFESTS = ROOT / "deploy/kubernetes"
 OVERLAYS = sorted(path.name for path in MANIFESTS.glob("overlays/*"))

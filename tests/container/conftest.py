@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.docker import Container, container, docker, run
+from tests.docker import Container, container, docker
+from tests.shell import run
 
 # As restricted as a container gets, and a user whom the image does not know.
 HARDENED = (

@@ -12,8 +12,9 @@ import pytest
 import app
 from tests.client import request
 from tests.container.conftest import Report
-from tests.docker import MANAGEMENT_PORT, PORT, Container, container, docker, run
+from tests.docker import MANAGEMENT_PORT, PORT, Container, container, docker
 from tests.scrape import labels, scrape
+from tests.shell import run
 
 # What we add to the base image, whose size is not in our hands.
 MOST_BYTES = 7_000_000

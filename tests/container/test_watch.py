@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.client import DEADLINE, request
-from tests.docker import PORT, run
+from tests.docker import PORT
 from tests.servers import ROOT, eventually
+from tests.shell import run
 
 IMAGE = "hello-wsgi:watched"
 

@@ -1,0 +1,42 @@
+"""Does "Make it yours" in README.md do what it says? It is done to a copy, which is then tested."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client import DEADLINE
+from tests.markdown import README, fences
+from tests.servers import ROOT
+from tests.shell import run, tracked
+
+[DIFF] = fences(README, "diff")
+[RENAME] = [fence for fence in fences(README, "console") if "git mv" in fence.text]
+COMMANDS = [line.removeprefix("$ ") for line in RENAME.text.splitlines()]
+# What knows the service by its name, and what knows its endpoints.
+TESTS = ["tests/unit", "tests/deploy", "tests/docs", "tests/server/test_metrics.py"]
+TESTS += ["tests/server/test_contract.py"]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a repository with what git knows of ours, as it is."""
+    for name in tracked():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tmp_path / name)
+    run("git", "init", "--quiet", cwd=tmp_path)
+    run("git", "add", "--all", cwd=tmp_path)
+    name = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+    run("git", *name, "commit", "--quiet", "--message=As it is", cwd=tmp_path)
+    return tmp_path
+
+
+@pytest.mark.timeout(4 * DEADLINE)
+def test_a_copy_with_another_name_and_one_more_endpoint_passes_its_tests(copy: Path) -> None:
+    for command in COMMANDS:
+        run("bash", "-c", command, cwd=copy)
+    run("git", "apply", "-", text=DIFF.text, cwd=copy)
+    names = run("git", "grep", "--ignore-case", "--name-only", "-E", "hello[-_]?wsgi", cwd=copy)
+    assert names == "LICENSE"
+    run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *TESTS, cwd=copy)
