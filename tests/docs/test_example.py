@@ -27,8 +27,8 @@ def copy(tmp_path: Path) -> Path:
         shutil.copy2(ROOT / name, tmp_path / name)
     run("git", "init", "--quiet", cwd=tmp_path)
     run("git", "add", "--all", cwd=tmp_path)
-    name = ("-c", "user.name=test", "-c", "user.email=test@example.com")
-    run("git", *name, "commit", "--quiet", "--message=As it is", cwd=tmp_path)
+    author = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+    run("git", *author, "commit", "--quiet", "--message=As it is", cwd=tmp_path)
     return tmp_path
 
 
