@@ -1,9 +1,14 @@
 """Commands as people type them, with a deadline."""
 
+import os
 import subprocess
 from pathlib import Path
 
 from tests.servers import ROOT
+
+# A make among them is not part of the one that runs the tests.
+OF_MAKE = ("MAKEFLAGS", "MAKELEVEL")
+ENVIRON = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
 
 
 def run(
@@ -13,6 +18,7 @@ def run(
     result = subprocess.run(
         command,
         cwd=cwd,
+        env=ENVIRON,
         input=text,
         stdout=subprocess.PIPE,
         stderr=stderr,

@@ -20,7 +20,7 @@ import pytest
 from tests.client import DEADLINE, request
 from tests.markdown import README, Fence, fences
 from tests.servers import ROOT, eventually
-from tests.shell import run
+from tests.shell import ENVIRON, run
 
 PORTS = (8000, 8001, 8002, 9090)
 SERVERS = ("make run", "python3 -m app", ".venv/bin/gunicorn", "docker run", "pipx run")
@@ -34,10 +34,7 @@ BLOCKS = [block for block in fences(README, "console") if "git mv" not in block.
 # What is another each time: the date, a rate and its time, and the version of a Python.
 VARYING = r'\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT|\[\d+\.\d+,"\d+\.\d+"\]|CPython/[\d.]+'
 # pipx is at hand after `make readme`, as what README says that one has.
-os.environ["PATH"] += f":{ROOT}/.venv/bin"
-# So that a make of README is not part of the one that runs this.
-for name in ("MAKEFLAGS", "MAKELEVEL"):
-    os.environ.pop(name, None)
+ENVIRON["PATH"] += f":{ROOT}/.venv/bin"
 SHELL = ("bash", "-c")
 
 
@@ -58,6 +55,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [*SHELL, command],
             cwd=ROOT,
+            env=ENVIRON,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
