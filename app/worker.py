@@ -8,11 +8,12 @@ Threads are lent one at a time as long as requests are quick: threads that compu
 take the interpreter's lock from each other, and get less done than one.
 
 It is for HTTP/1.1 without TLS, and leans on these parts of gunicorn 27.0:
-- ThreadWorker: accept, enqueue_req, finish_request, get_thread_pool, handle,
-  on_pending_socket_readable, wait_for_and_dispatch_events, _cap_keepalive, _keepalive_after; alive,
-  cfg, keepalived_conns, method_queue, nr_conns, pending_conns, poller, tpool, worker_connections;
-  and that it closes what has been in the two queues for too long;
-- TConn: init, close, parser, sock, timeout; of the parser, finish_body, mesg_class, unreader.buf;
+- ThreadWorker: accept, enqueue_req, get_thread_pool, handle, on_pending_socket_readable,
+  wait_for_and_dispatch_events, _cap_keepalive, _keepalive_after; alive, cfg, keepalived_conns,
+  method_queue, nr_conns, pending_conns, poller, worker_connections; and that it submits nothing but
+  connections to the pool, and closes what has been in the two queues for too long;
+- TConn: close, init, initialized, parser, sock, timeout; of the parser, finish_body, mesg_class,
+  unreader.buf;
 - STOP_KEEPALIVE_LINGER, util.write_error, http.errors.
 """
 
@@ -102,20 +103,18 @@ def _refuse(*_: object) -> NoReturn:
 class Worker(ThreadWorker):
     """gunicorn's thread worker, but no thread waits for a client."""
 
-    lend: Callable[[Callable[[], None]], Future[None]]
     # Seconds that a client has for the head of a request, and to make room for an answer, and to
     # close.
     client_header_timeout: float = 5
+    lend: Callable[[Callable[[], None]], Future[None]]
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.ready: deque[Connection] = deque()
-        self.served: deque[tuple[Connection, Future[bool]]] = deque()
+        self.ready: deque[tuple[Connection, Future[bool]]] = deque()
         self.lent: list[Future[None]] = []
-        self.waiting = False
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        """Return the pool, of which gunicorn gets `admit`, and `lend_threads` the threads."""
+        """Return the pool; what gunicorn submits to it is admitted before a thread is lent."""
         pool = super().get_thread_pool()
         self.lend, pool.submit = pool.submit, self.admit  # type: ignore[method-assign, assignment] # nothing but connections is submitted
         return pool
@@ -138,16 +137,14 @@ class Worker(ThreadWorker):
                 self.evict()
             self.enqueue_req(Connection(self, sock, client, listener.getsockname()))
 
-    def enqueue_req(self, conn: TConn) -> None:
-        """Have `conn` served; gunicorn's own writes to a pipe for each answer."""
-        self.tpool.submit(self.handle, conn)
-
-    def admit(self, _handle: object, conn: Connection) -> None:
-        """Put `conn` among those to be served, or among those that wait for their client."""
+    def admit(self, _handle: object, conn: Connection) -> Future[bool]:
+        """Have `conn` served if nobody has to wait for its client, or else wait for that."""
+        result: Future[bool] = Future()
         if event := conn.awaits():
             self.wait(conn, event, self.on_waiting_socket_ready)
         else:
-            self.ready.append(conn)
+            self.ready.append((conn, result))
+        return result
 
     def wait(self, conn: Connection, event: int, then: Callable[..., None]) -> None:
         """Wait for an event; if it does not come in time, gunicorn closes the connection."""
@@ -212,7 +209,6 @@ class Worker(ThreadWorker):
     def lend_threads(self) -> None:
         """Lend a thread, and one more each time that no request is finished for a while."""
         self.lent = [thread for thread in self.lent if not thread.done()]
-        self.waiting = True
         while self.ready and len(self.lent) < self.cfg.threads:
             thread = self.lend(self.serve)
             self.lent.append(thread)
@@ -224,27 +220,13 @@ class Worker(ThreadWorker):
             if not thread.done():
                 # Something may become ready when the thread has just found nothing to do.
                 thread.add_done_callback(lambda _: self.method_queue.defer(self.lend_threads))
-        self.waiting = False
-        self.finish_served()
 
     def serve(self) -> None:
         """Serve what is ready: the work of a thread."""
         with suppress(IndexError):
             while True:
-                conn = self.ready.popleft()
-                result: Future[bool] = Future()
+                conn, result = self.ready.popleft()
                 try:
                     result.set_result(self.handle(conn))
                 except BaseException as error:  # noqa: BLE001 -- the loop is told
                     result.set_exception(error)
-                self.served.append((conn, result))
-                # A wake-up takes time, and a loop that waits for threads needs none.
-                if not self.waiting:
-                    self.method_queue.defer(self.finish_served)
-
-    def finish_served(self) -> None:
-        """Close what has been served, or wait for the next request."""
-        while self.served:
-            self.finish_request(*self.served.popleft())
-        if self.ready:  # a request that came together with the last one
-            self.method_queue.defer(self.lend_threads)
