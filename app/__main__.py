@@ -45,9 +45,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
     parser.add_argument("--trace", action="store_true", help="print what passes through WSGI")
     arguments = parser.parse_args()
-    callable_ = trace(application) if arguments.trace else application
+    served = trace(application) if arguments.trace else application
     try:
-        server = make_server("127.0.0.1", arguments.port, validator(callable_))
+        server = make_server("127.0.0.1", arguments.port, validator(served))
     except (OSError, OverflowError) as error:
         sys.exit(f"Cannot serve on port {arguments.port}: {error}")
     with server, contextlib.suppress(KeyboardInterrupt):

@@ -40,8 +40,8 @@ Of `make bench` on {date:%d %B %Y}: {environment}.
 ## Load
 
 Medians of {load.ROUNDS} rounds of {load.SECONDS} s in turn, after one to warm up. Each has one
-worker, with 4 threads where it has threads, and its access log on; all but the bare callable and
-nginx count their requests, too.
+worker, with 4 threads where it has threads. All log and count their requests, but for the bare
+callable, which does neither, and nginx, which only logs.
 
 {loads}
 ## Memory and start
