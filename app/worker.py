@@ -45,7 +45,7 @@ LONGEST_UNREAD_BODY = 65536
 # many would wait as many turns.
 ACCEPTED_AT_ONCE = 16
 # Seconds without a finished request after which one more thread is lent.
-PATIENCE = 0.001
+PATIENCE = 0.002
 
 
 class Connection(TConn):

@@ -20,7 +20,7 @@ IMAGE = "hello-wsgi:watched"
 def project(tmp_path: Path) -> Path:
     """Copy the project, to be edited; its image has another name, to leave ours as it is."""
     copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache"))
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "build"))
     file = copy / "docker-compose.yml"
     file.write_text(file.read_text().replace("hello-wsgi:dev", IMAGE))
     return copy
