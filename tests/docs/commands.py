@@ -31,8 +31,8 @@ ELSEWHERE = (
 )
 # What is done to a copy: see test_example.py.
 BLOCKS = [block for block in fences(README, "console") if "git mv" not in block.text]
-# What is another each time: the date, a rate and its time, and the version of a Python.
-VARYING = r'\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT|\[\d+\.\d+,"\d+\.\d+"\]|CPython/[\d.]+'
+# What is another each time: the date, the time of a sample, and the version of a Python.
+VARYING = r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT|(?<=\[)[\d.]+(?=,)|CPython/[\d.]+"
 # pipx is at hand after `make readme`, as what README says that one has.
 ENVIRON["PATH"] += f":{ROOT}/.venv/bin"
 SHELL = ("bash", "-c")
