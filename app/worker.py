@@ -141,6 +141,7 @@ class Worker(ThreadWorker):
         """Have `conn` served if nobody has to wait for its client, or else wait for that."""
         result: Future[bool] = Future()
         if event := conn.awaits():
+            # It is submitted again when that is over, and then has another future.
             self.wait(conn, event, self.on_waiting_socket_ready)
         else:
             self.ready.append((conn, result))
