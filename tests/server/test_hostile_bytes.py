@@ -79,4 +79,4 @@ def test_no_mutation_of_a_request_makes_more_than_an_answer_or_an_end() -> None:
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
     assert {line["level"] for line in server.log()} == {"info", "warning"}
-    assert server.stderr == []
+    assert server.stderr == [], server.stdout[-4:]

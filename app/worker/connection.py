@@ -1,0 +1,233 @@
+"""A client's connection: an asyncio protocol and its states."""
+
+import asyncio
+import enum
+from collections import OrderedDict
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http.errors import NoMoreData
+
+from app.worker.request import MAX_COLLECTED_BODY, Request, RequestTimeoutError
+from app.worker.response import Exchange
+
+if TYPE_CHECKING:
+    from app.worker.listener import Listener
+
+
+CRLF = b"\r\n"
+
+
+class State(enum.Enum):
+    """States of a connection; the package's docstring has a diagram."""
+
+    READING = enum.auto()  # waits for a header section, or for a body that is collected
+    IN_APPLICATION = enum.auto()  # in the queue of the thread pool, or in one of its threads
+    WRITING = enum.auto()  # waits until the kernel has accepted the response
+    IDLE = enum.auto()  # waits for the first byte of another request
+    LINGERING = enum.auto()  # waits until the client closes the connection (RFC 9112 §9.6)
+
+
+class Queue(OrderedDict["Connection", None]):
+    """Connections in the order of their deadlines, `timeout` seconds after they were added."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self.timeout = timeout
+
+
+class Connection(asyncio.Protocol):
+    """A client's connection. All methods run on the event loop."""
+
+    transport: Any
+    state = State.READING
+    queue: Queue | None = None
+    deadline = 0.0
+    request: Request | None = None  # the request whose body is being collected
+    keep_alive = False  # whether the response announced that the connection persists
+    unsent = False  # whether the kernel has not accepted all bytes of the response
+    unsent_size = 0
+    eof = False  # whether the client has closed its side
+
+    def __init__(self, listener: "Listener", client: Any) -> None:
+        self.listener = listener
+        self.worker = listener.worker
+        self.client = client
+        self.received = b""
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the first request."""
+        self.transport = transport
+        # With 0, pause_writing() is called as soon as the kernel does not accept everything.
+        transport.set_write_buffer_limits(0)
+        self.wait(State.READING)
+
+    def wait(self, state: State) -> None:
+        """Enter a state that has a deadline."""
+        queue = self.listener.idle if state is State.IDLE else self.listener.waiting
+        if self.queue is queue:
+            queue.move_to_end(self)
+        else:
+            self.leave_queue()
+            queue[self] = None
+            self.queue = queue
+        self.state = state
+        self.deadline = monotonic() + queue.timeout
+
+    def leave_queue(self) -> None:
+        """Remove the deadline; the connection cannot be evicted."""
+        if self.queue is not None:
+            del self.queue[self]
+            self.queue = None
+
+    def data_received(self, data: bytes) -> None:
+        """Serve the next request if it is complete."""
+        if self.state is State.LINGERING:
+            return
+        self.received += data
+        self.advance()
+        if len(self.received) >= MAX_COLLECTED_BODY:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Finish what has been received; return False to close the connection."""
+        self.eof = True
+        self.advance()
+        return self.state is not State.LINGERING
+
+    def pause_writing(self) -> None:
+        """Note that the kernel's buffer is full."""
+        self.unsent = True
+
+    def resume_writing(self) -> None:
+        """End the response: the kernel has accepted all bytes."""
+        self.unsent = False
+        self.end_response()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Forget the connection."""
+        self.leave_queue()
+        self.listener.release()
+
+    def advance(self) -> None:
+        """Serve the next request if it has arrived."""
+        if self.state not in (State.IDLE, State.READING) or self.transport.is_closing():
+            return
+        try:
+            request = self.take_request()
+        except Exception as error:  # noqa: BLE001 -- gunicorn classifies it
+            self.refuse(error)
+            return
+        if request is not None:
+            self.dispatch(request)
+        elif self.eof:
+            self.transport.close()
+        else:
+            self.transport.resume_reading()
+
+    def take_request(self) -> Request | None:
+        """Return the next request when its header section, and a small body, have arrived."""
+        request = self.request
+        if request is None:
+            if CRLF.startswith(self.received):
+                # RFC 9112 §2.2: ignore an empty line; it does not begin a request.
+                self.received = self.received if len(self.received) == 1 else b""
+                return None
+            parsed = self.listener.parser.parse(self.received, self.client)
+            if parsed is None:
+                if self.state is State.IDLE:
+                    self.wait(State.READING)
+                return None
+            request, self.received = parsed
+        if not request.body_is_collected:
+            if request.has_whole_body(self.received):
+                self.received = request.collect_body(self.received)
+            elif not request.must_stream_body(self.received):
+                if self.eof:
+                    raise NoMoreData
+                if self.request is None:
+                    self.request = request
+                    self.wait(State.READING)
+                return None
+        self.request = None
+        return request
+
+    def dispatch(self, request: Request) -> None:
+        """Have the application called: on the event loop if it has proven quick."""
+        exchange = Exchange(self, request)
+        task = exchange.serve
+        if not request.body_is_collected:
+            request.source.unread(self.received)
+            request.source.receive = exchange.receive
+            self.received = b""
+        elif self.listener.is_quick(request):
+            if exchange.call():
+                exchange.respond()
+                self.finish(exchange)
+                return
+            task = exchange.respond
+        exchange.in_pool = True
+        # The thread has the socket to itself: nothing on the event loop reads, writes or closes it.
+        self.transport.pause_reading()
+        self.leave_queue()
+        self.state = State.IN_APPLICATION
+        self.listener.run_in_pool(task, self, exchange)
+
+    def refuse(self, error: Exception) -> None:
+        """Respond to a malformed or timed-out request."""
+        exchange = Exchange(self, None)
+        exchange.fail(error)
+        self.finish(exchange)
+
+    def finish(self, exchange: Exchange) -> None:
+        """Send the rest of the response."""
+        self.state = State.WRITING
+        request = exchange.req
+        if request is not None:
+            self.listener.learn(request, exchange.elapsed)
+            if not request.body_is_collected:
+                self.received = request.source.take_buffered() + self.received
+        self.keep_alive = exchange.keep_alive
+        self.transport.write(exchange.take_held())
+        if exchange.broken:
+            self.close()
+        elif self.unsent:
+            self.unsent_size = self.transport.get_write_buffer_size()
+            self.wait(State.WRITING)
+        else:
+            self.end_response()
+
+    def end_response(self) -> None:
+        """Keep the connection or close it, as the response announced."""
+        if self.keep_alive:
+            self.wait(State.IDLE)
+            if self.received or self.eof:
+                self.listener.loop.call_soon(self.advance)
+            else:
+                self.transport.resume_reading()
+        elif self.eof:
+            self.transport.close()
+        else:
+            # RFC 9112 §9.6: a client that still sends would lose the response to a reset.
+            with suppress(OSError):  # the client has reset the connection
+                self.transport.write_eof()
+            self.received = b""
+            self.wait(State.LINGERING)
+            self.transport.resume_reading()
+
+    def expire(self) -> None:
+        """Act on the deadline of the state."""
+        unsent = self.transport.get_write_buffer_size()
+        if self.state is State.WRITING and unsent < self.unsent_size:
+            self.unsent_size = unsent
+            self.wait(State.WRITING)
+        elif self.state is State.READING and (self.received or self.request):
+            self.refuse(RequestTimeoutError())
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self.leave_queue()
+        self.transport.abort()

@@ -1,0 +1,179 @@
+"""Listener: an event loop in its own thread that accepts the connections of one socket."""
+
+import asyncio
+import errno
+import threading
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from app.worker.connection import Connection, Queue
+from app.worker.pool import ThreadPool
+from app.worker.request import Request, RequestParser
+from app.worker.response import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.worker.worker import Worker
+
+# A request runs on the event loop after so many responses that took less than QUICK seconds each.
+QUICK = 0.001
+QUICK_RESPONSES = 3
+# Maximum number of paths that are remembered.
+MAX_QUICK_PATHS = 1024
+
+# Seconds between two looks at the deadlines.
+TICK = 0.5
+# Seconds for which a stopping worker keeps idle connections: a request may be on its way.
+DRAIN_IDLE = 2
+
+# A connection that has waited for less than EVICTION_AGE seconds may be in use. Such connections
+# are evicted EVICTION_PAUSE seconds apart, so that busy clients do not evict each other in turn.
+EVICTION_AGE = 1
+EVICTION_PAUSE = 0.01
+
+# The process or the system has no free file descriptor or memory.
+EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+class Listener:
+    """Event loop, connections and thread pool of one listening socket."""
+
+    def __init__(self, worker: "Worker", sock: Any) -> None:
+        cfg = worker.cfg
+        self.worker = worker
+        self.sock = sock
+        self.address = sock.getsockname()
+        self.parser = RequestParser(cfg, self.address)
+        self.pool = ThreadPool(cfg.threads, worker.log)
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.idle = Queue(cfg.keepalive)
+        self.waiting = Queue(worker.client_header_timeout)
+        self.connections = 0
+        self.accepting = self.draining = False
+        self.turned = True  # whether the event loop has turned since the last heartbeat
+        self.last_eviction = 0.0
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.quick: dict[tuple[Any, Any], int] = {}
+
+    def run(self) -> None:
+        """Serve until the listener has drained."""
+        self.drained = self.loop.create_future()
+        self.loop.call_soon(self.resume_accepting)
+        self.loop.call_soon(self.tick)
+        self.loop.run_until_complete(self.drained)
+        self.loop.close()
+
+    def tick(self) -> None:
+        """Act on the deadlines that have passed."""
+        self.turned = True
+        now = monotonic()
+        for queue in (self.idle, self.waiting):
+            while (oldest := next(iter(queue), None)) and oldest.deadline <= now:
+                oldest.expire()
+        self.loop.call_later(TICK, self.tick)
+
+    def resume_accepting(self) -> None:
+        """Accept connections."""
+        if not (self.accepting or self.draining):
+            self.accepting = True
+            self.loop.add_reader(self.sock, self.accept)
+
+    def pause_accepting(self) -> None:
+        """Accept no connection for EVICTION_PAUSE seconds, or until one is closed."""
+        if self.accepting:
+            self.accepting = False
+            self.loop.remove_reader(self.sock)
+            self.loop.call_later(EVICTION_PAUSE, self.resume_accepting)
+
+    def accept(self) -> None:
+        """Accept all connections of the backlog."""
+        before = self.connections
+        while self.connections < self.worker.cfg.worker_connections or self.evict():
+            try:
+                sock, client = self.sock.accept()
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    # accept() fails even if no client waits, so the first failure alone counts.
+                    if self.connections == before:
+                        self.worker.evict()
+                    self.pause_accepting()
+                return
+            self.connections += 1
+            task = self.loop.create_task(
+                self.loop.connect_accepted_socket(partial(Connection, self, client), sock)
+            )
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        self.pause_accepting()
+
+    def evict(self) -> bool:
+        """Close the connection that has been idle, or else waiting, longest; return success."""
+        queue = self.idle or self.waiting
+        oldest = next(iter(queue), None)
+        now = monotonic()
+        if oldest is None or (
+            now - (oldest.deadline - queue.timeout) < EVICTION_AGE
+            and now - self.last_eviction < EVICTION_PAUSE
+        ):
+            return False
+        self.last_eviction = now
+        oldest.close()
+        return True
+
+    def release(self) -> None:
+        """Forget a closed connection."""
+        self.connections -= 1
+        self.resume_accepting()
+        self.end_drain()
+
+    def drain(self) -> None:
+        """Stop accepting; close the connections when they have no request."""
+        self.accept()
+        self.pause_accepting()
+        self.draining = True
+        self.sock.close()
+        now = monotonic()
+        for queue in (self.idle, self.waiting):
+            queue.timeout = min(queue.timeout, DRAIN_IDLE)
+            for connection in queue:
+                connection.deadline = min(connection.deadline, now + DRAIN_IDLE)
+        self.end_drain()
+
+    def end_drain(self) -> None:
+        """End the event loop after the last connection."""
+        if self.draining and not self.connections:
+            self.drained.set_result(None)
+
+    def is_quick(self, request: Request) -> bool:
+        """Return whether the application has proven quick for the method and path."""
+        return self.quick.get((request.method, request.path), 0) >= QUICK_RESPONSES
+
+    def learn(self, request: Request, elapsed: float) -> None:
+        """Remember how long a response took."""
+        key = request.method, request.path
+        if elapsed >= QUICK:
+            self.quick.pop(key, None)
+        elif self.quick.get(key, 0) < QUICK_RESPONSES:
+            if len(self.quick) >= MAX_QUICK_PATHS:
+                self.quick.clear()
+            self.quick[key] = self.quick.get(key, 0) + 1
+
+    def run_in_pool(
+        self, task: "Callable[[], None]", connection: Connection, exchange: Exchange
+    ) -> None:
+        """Run `task` in a thread, then finish the exchange on the event loop."""
+
+        def run() -> None:
+            try:
+                task()
+            finally:
+                self.loop.call_soon_threadsafe(finish)
+
+        def finish() -> None:
+            self.pool.done()
+            connection.finish(exchange)
+
+        self.pool.submit(run)

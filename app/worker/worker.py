@@ -1,0 +1,103 @@
+"""Worker process: signals, heartbeat and shutdown."""
+
+import os
+import select
+import sys
+from time import monotonic
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http.errors import NoMoreData
+from gunicorn.workers import base
+
+from app.worker.listener import Listener
+from app.worker.request import RequestTimeoutError
+
+# Seconds between two heartbeats.
+HEARTBEAT = 1
+
+
+class Worker(base.Worker):
+    """gunicorn worker with an event loop and a thread pool for each listener.
+
+    The main thread handles signals and sends the heartbeat, so that neither depends on a request.
+    """
+
+    # Seconds for a header section and a body that is collected, for each step of the client's
+    # reading of a response, and for closing a connection.
+    client_header_timeout: float = 5
+    listeners: list[Listener]
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Exit if the configuration asks for a protocol other than HTTP/1.1 without TLS."""
+        unsupported = {
+            "certfile": cfg.is_ssl,
+            "http2_cleartext": cfg.http2_cleartext != "off",
+            "protocol": cfg.protocol != "http",
+            "proxy_protocol": cfg.proxy_protocol != "off",
+        }
+        for name in (name for name, is_set in unsupported.items() if is_set):
+            log.error("%s: not supported by this worker; use --worker-class gthread", name)
+            sys.exit(1)
+
+    def run(self) -> None:
+        """Serve until a signal, max_requests or the end of the master process."""
+        # A lookup in Config costs more than the hooks themselves.
+        self.pre_request, self.post_request = self.cfg.pre_request, self.cfg.post_request
+        self.listeners = [Listener(self, sock) for sock in self.sockets]
+        for listener in self.listeners:
+            listener.thread.start()
+        wakeup = select.poll()
+        wakeup.register(self.PIPE[0], select.POLLIN)
+        while self.alive and self.send_heartbeat():
+            if wakeup.poll(HEARTBEAT * 1000):
+                os.read(self.PIPE[0], 4096)
+            if self.ppid != os.getppid():
+                self.log.info("Parent changed, shutting down: %s", self)
+                self.alive = False
+        self.alive = False
+        deadline = monotonic() + self.cfg.graceful_timeout
+        for listener in self.listeners:
+            if listener.thread.is_alive():
+                listener.loop.call_soon_threadsafe(listener.drain)
+        for listener in self.listeners:
+            while listener.thread.is_alive() and monotonic() < deadline:
+                listener.thread.join(min(HEARTBEAT, deadline - monotonic()))
+                self.send_heartbeat()
+
+    def send_heartbeat(self) -> bool:
+        """Notify the master process if every event loop has turned since the last heartbeat.
+
+        Returns False if the thread of an event loop has ended.
+        """
+        running = [listener for listener in self.listeners if listener.thread.is_alive()]
+        if all(listener.turned for listener in running):
+            for listener in running:
+                listener.turned = False
+            self.notify()
+        return len(running) == len(self.listeners)
+
+    def count_request(self, response: Any) -> None:
+        """Count a request towards max_requests; close its connection if the worker stops."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+            os.write(self.PIPE[1], b"\0")
+        if not self.alive or not self.cfg.keepalive:
+            response.force_close()
+
+    def evict(self) -> None:
+        """Have each listener evict a connection, to free a file descriptor."""
+        for listener in self.listeners:
+            listener.loop.call_soon_threadsafe(listener.evict)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Log an error and send the response to it."""
+        if isinstance(exc, RequestTimeoutError):
+            util.write_error(client, 408, "Request Timeout", "")
+        elif isinstance(exc, NoMoreData):
+            util.write_error(client, 400, "Bad Request", "")
+        else:
+            super().handle_error(req, client, addr, exc)
