@@ -37,7 +37,6 @@ run: $(VENV)/run.stamp ## serve on http://localhost:8000, management on :8001
 
 test: $(VENV)/dev.stamp $(VENV)/gunicorn.stamp ## run the tests that need no Docker
 	$(BIN) pytest
-	cd $(VENV)/gunicorn && PYTHONPATH=$(CURDIR)/tests/gunicorn $(CURDIR)/$(BIN) pytest --config-file /dev/null tests/test_gthread*.py
 	$(if $(shell command -v promtool),$(MAKE) check-rules)
 
 lint: $(VENV)/dev.stamp ## check style and types
@@ -165,7 +164,7 @@ build/peers.stamp: tests/bench/peers/requirements.txt
 	build/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	touch $@
 
-# gunicorn's own tests come with its source only.
+# The request files of gunicorn's own tests come with its source only.
 $(VENV)/gunicorn.stamp: $(VENV)/run.stamp
 	rm -rf $(VENV)/gunicorn && mkdir $(VENV)/gunicorn
 	$(BIN) pip download --quiet --disable-pip-version-check --no-deps --no-binary gunicorn --require-hashes \

@@ -54,6 +54,11 @@ REQUEST_LINES = {
     "a bare CR in the target": (line(b"GET /\r HTTP/1.1"), 400),
     "an authority without CONNECT": (line(b"GET x:80 HTTP/1.1"), 400),
     "a target that is no path": (line(b"GET hello HTTP/1.1"), 400),
+    "an absolute target without a host": (line(b"GET http:///hello HTTP/1.1"), 400),
+    "an absolute target with a port alone": (line(b"GET http://:80/hello HTTP/1.1"), 400),
+    "an absolute target with a user": (line(b"GET http://a@b/hello HTTP/1.1"), 400),
+    "an absolute target with a bad escape": (line(b"GET http://a%zz/hello HTTP/1.1"), 400),
+    "a tunnel to nowhere": (line(b"CONNECT /hello HTTP/1.1"), 400),
     "an absolute target without an end": (line(b"GET http://[::1/hello HTTP/1.1"), 400),
     "a version in lower case": (line(b"GET /hello http/1.1"), 400),
     "a version without digits": (line(b"GET /hello HTTP/one"), 400),
@@ -64,7 +69,7 @@ REQUEST_LINES = {
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "a TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "a PROXY line": (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + HEAD + b"\r\n", 400),
-    "a target that is too long": (line(b"GET /" + b"a" * 8000 + b" HTTP/1.1"), 414),
+    "a target that is too long": (line(b"GET /" + b"a" * 9000 + b" HTTP/1.1"), 414),
 }
 HEADERS = {
     "no colon": (field(b"A"), 400),
@@ -86,6 +91,7 @@ HEADERS = {
     "a host with a path": (b"GET /hello HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
     "a host with a user": (b"GET /hello HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
     "a host with a raw byte": (b"GET /hello HTTP/1.1\r\nHost: \xe9\r\n\r\n", 400),
+    "a host with two ports": (b"GET /hello HTTP/1.1\r\nHost: a:1:2\r\n\r\n", 400),
     "bare LF": (b"GET /hello HTTP/1.1\nHost: x\n\n", 400),
     "one bare LF": (b"GET /hello HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", 400),
     "a bare LF for the empty line": (b"GET /hello HTTP/1.1\r\nHost: x\r\n\n", 400),
@@ -107,6 +113,7 @@ LENGTHS = {
     "an empty length": (body(b"Content-Length:", b"hello"), 400),
     "a length in other digits": (body("Content-Length: \u0665".encode(), b"hello"), 400),
     "a superscript length": (body(b"Content-Length: \xb2", b"he"), 400),
+    "a length beyond 64 bits": (body(b"Content-Length: 99999999999999999999", b"hello"), 400),
     "a length beyond all numbers": (body(b"Content-Length: " + b"9" * 5000, b"hello"), 400),
 }
 TRANSFER_ENCODINGS = {
@@ -129,6 +136,8 @@ TRANSFER_ENCODINGS = {
     ),
     "chunked, but not at last": (body(b"Transfer-Encoding: chunked, gzip", b"0\r\n\r\n"), 400),
     "not chunked at all": (body(b"Transfer-Encoding: gzip", b"hello"), 400),
+    "the identity, chunked": (body(b"Transfer-Encoding: identity, chunked", b"0\r\n\r\n"), 501),
+    "compressed, chunked": (body(b"Transfer-Encoding: gzip, chunked", b"0\r\n\r\n"), 501),
     "the identity": (body(b"Transfer-Encoding: identity", b"hello"), 400),
     "an empty coding": (body(b"Transfer-Encoding:", b"hello"), 501),
     "an unknown coding": (body(b"Transfer-Encoding: gzipped", b"hello"), 501),
@@ -139,33 +148,35 @@ TRANSFER_ENCODINGS = {
     "chunked in a name with a space": (body(b"Transfer-Encoding : chunked", b"0\r\n\r\n"), 400),
     "chunked in a fold": (body(b"Transfer-Encoding:\r\n chunked", b"0\r\n\r\n"), 400),
 }
+CHUNKS = {
+    "a chunk of no size": (chunks(b"\r\n\r\n"), 400),
+    "a chunk of a signed size": (chunks(b"+5\r\nhello\r\n0\r\n\r\n"), 400),
+    "a chunk of a negative size": (chunks(b"-5\r\nhello\r\n0\r\n\r\n"), 400),
+    "a chunk of a size with a prefix": (chunks(b"0x5\r\nhello\r\n0\r\n\r\n"), 400),
+    "a chunk of a size with an underscore": (chunks(b"1_0\r\nhellohello\r\n0\r\n\r\n"), 400),
+    "a chunk of a size in other digits": (chunks("\u0665\r\nhello\r\n0\r\n\r\n".encode()), 400),
+    "a chunk of a size after a space": (chunks(b" 5\r\nhello\r\n0\r\n\r\n"), 400),
+    "a chunk of a size before a space": (chunks(b"5 \r\nhello\r\n0\r\n\r\n"), 400),
+    "a chunk that is longer than its size": (chunks(b"5\r\nhello!\r\n0\r\n\r\n"), 400),
+    "a chunk that ends with LF": (chunks(b"5\r\nhello\n0\r\n\r\n"), 400),
+    "a chunk size that ends with LF": (chunks(b"5\nhello\r\n0\r\n\r\n"), 400),
+    "a chunk size that ends with CR": (chunks(b"5\rhello\r\n0\r\n\r\n"), 400),
+    "an extension that is too long": (chunks(b"5;a=" + b"b" * 9000 + b"\r\nhello"), 400),
+    "an extension with LF": (chunks(b"5;a\nb\r\nhello\r\n0\r\n\r\n"), 400),
+    "an extension with CR": (chunks(b"5;a\rb\r\nhello\r\n0\r\n\r\n"), 400),
+    "an extension that is no token": (chunks(b"5;(\r\nhello\r\n0\r\n\r\n"), 400),
+    "an extension in open quotes": (chunks(b'5;a="b\r\nhello\r\n0\r\n\r\n'), 400),
+    "a trailer without a colon": (chunks(b"0\r\nhello\r\n\r\n"), 400),
+    "a trailer with a bare LF": (chunks(b"0\r\nA: b\nC: d\r\n\r\n"), 400),
+    "a trailer that sets the length": (chunks(b"0\r\nContent-Length: 5\r\n\r\n"), 400),
+    "a trailer that sets the host": (chunks(b"0\r\nHost: y\r\n\r\n"), 400),
+}
 
-# What is answered, and is the last of its connection: nobody can tell what would come next. A body
-# is looked at after the answer only, as the application does not read it.
+# Requests that are served and are the last of their connection: where the next one starts is
+# unknown, because the application leaves a body unread that is too large to be collected.
 LAST = {
     "a tunnel": (line(b"CONNECT x:80 HTTP/1.1"), 404),
-    "a chunk of no size": (chunks(b"\r\n\r\n"), 405),
-    "a chunk of a signed size": (chunks(b"+5\r\nhello\r\n0\r\n\r\n"), 405),
-    "a chunk of a negative size": (chunks(b"-5\r\nhello\r\n0\r\n\r\n"), 405),
-    "a chunk of a size with a prefix": (chunks(b"0x5\r\nhello\r\n0\r\n\r\n"), 405),
-    "a chunk of a size with an underscore": (chunks(b"1_0\r\nhellohello\r\n0\r\n\r\n"), 405),
-    "a chunk of a size in other digits": (chunks("\u0665\r\nhello\r\n0\r\n\r\n".encode()), 405),
-    "a chunk of a size after a space": (chunks(b" 5\r\nhello\r\n0\r\n\r\n"), 405),
-    "a chunk of a size before a space": (chunks(b"5 \r\nhello\r\n0\r\n\r\n"), 405),
     "a chunk of a size beyond all numbers": (chunks(b"f" * 5000 + b"\r\nhello"), 405),
-    "a chunk that is longer than its size": (chunks(b"5\r\nhello!\r\n0\r\n\r\n"), 405),
-    "a chunk that ends with LF": (chunks(b"5\r\nhello\n0\r\n\r\n"), 405),
-    "a chunk size that ends with LF": (chunks(b"5\nhello\r\n0\r\n\r\n"), 405),
-    "a chunk size that ends with CR": (chunks(b"5\rhello\r\n0\r\n\r\n"), 405),
-    "an extension that is too long": (chunks(b"5;a=" + b"b" * 9000 + b"\r\nhello"), 405),
-    "an extension with LF": (chunks(b"5;a\nb\r\nhello\r\n0\r\n\r\n"), 405),
-    "an extension with CR": (chunks(b"5;a\rb\r\nhello\r\n0\r\n\r\n"), 405),
-    "an extension that is no token": (chunks(b"5;(\r\nhello\r\n0\r\n\r\n"), 405),
-    "an extension in open quotes": (chunks(b'5;a="b\r\nhello\r\n0\r\n\r\n'), 405),
-    "a trailer without a colon": (chunks(b"0\r\nhello\r\n\r\n"), 405),
-    "a trailer with a bare LF": (chunks(b"0\r\nA: b\nC: d\r\n\r\n"), 405),
-    "a trailer that sets the length": (chunks(b"0\r\nContent-Length: 5\r\n\r\n"), 405),
-    "a trailer that sets the host": (chunks(b"0\r\nHost: y\r\n\r\n"), 405),
     "a body that is longer than is passed over": (
         body(b"Content-Length: 70000", b"a" * 70000),
         405,
@@ -175,7 +186,7 @@ LAST = {
         405,
     ),
 }
-MALFORMED = REQUEST_LINES | HEADERS | LENGTHS | TRANSFER_ENCODINGS
+MALFORMED = REQUEST_LINES | HEADERS | LENGTHS | TRANSFER_ENCODINGS | CHUNKS
 
 # What looks odd, and is none the less HTTP: the next request is answered, too.
 ODD = {

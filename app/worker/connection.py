@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
             return
         self.received += data
         self.advance()
-        if len(self.received) >= MAX_COLLECTED_BODY:
+        if len(self.received) > MAX_COLLECTED_BODY:
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:

@@ -28,8 +28,9 @@ TICK = 0.5
 # Seconds for which a stopping worker keeps idle connections: a request may be on its way.
 DRAIN_IDLE = 2
 
-# A connection that has waited for less than EVICTION_AGE seconds may be in use. Such connections
-# are evicted EVICTION_PAUSE seconds apart, so that busy clients do not evict each other in turn.
+# At the connection limit, responses announce "Connection: close", which makes room without a lost
+# request. A connection that has waited for less than EVICTION_AGE seconds may be in use, and is
+# evicted only if no connection has ended for EVICTION_PAUSE seconds.
 EVICTION_AGE = 1
 EVICTION_PAUSE = 0.01
 
@@ -54,7 +55,7 @@ class Listener:
         self.connections = 0
         self.accepting = self.draining = False
         self.turned = True  # whether the event loop has turned since the last heartbeat
-        self.last_eviction = 0.0
+        self.last_release = 0.0
         self.tasks: set[asyncio.Task[Any]] = set()
         self.quick: dict[tuple[Any, Any], int] = {}
 
@@ -113,19 +114,20 @@ class Listener:
         """Close the connection that has been idle, or else waiting, longest; return success."""
         queue = self.idle or self.waiting
         oldest = next(iter(queue), None)
-        now = monotonic()
-        if oldest is None or (
-            now - (oldest.deadline - queue.timeout) < EVICTION_AGE
-            and now - self.last_eviction < EVICTION_PAUSE
-        ):
+        if oldest is None:
             return False
-        self.last_eviction = now
+        now = monotonic()
+        age = now - (oldest.deadline - queue.timeout)
+        if age < EVICTION_AGE and min(age, now - self.last_release) < EVICTION_PAUSE:
+            return False
+        self.last_release = now
         oldest.close()
         return True
 
     def release(self) -> None:
         """Forget a closed connection."""
         self.connections -= 1
+        self.last_release = monotonic()
         self.resume_accepting()
         self.end_drain()
 

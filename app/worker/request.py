@@ -6,6 +6,7 @@ the listener's template plus its fields. tests/unit/test_request.py compares bot
 """
 
 import io
+import os
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -83,8 +84,8 @@ class Request(message.Request):
     def parse_request_line(self, line_bytes: bytes) -> None:
         """Parse the request line and check the authority of the request target."""
         super().parse_request_line(line_bytes)
-        if not self.uri.startswith("/") and self.uri != "*":
-            is_connect = self.method == "CONNECT"
+        is_connect = self.method == "CONNECT"
+        if is_connect or not (self.uri.startswith("/") or self.uri == "*"):
             self.authority = self.uri if is_connect else util.split_request_uri(self.uri).netloc
             match = AUTHORITY.fullmatch(self.authority)
             if match is None or not match[1]:
@@ -134,7 +135,7 @@ class Request(message.Request):
 
     def must_stream_body(self, received: bytes) -> bool:
         """Return whether the application has to read the body, of which `received` has arrived."""
-        size = getattr(self.body.reader, "length", len(received))
+        size = getattr(self.body.reader, "length", max(len(received), self._chunk_offset))
         return self.expects_continue or size > MAX_COLLECTED_BODY
 
     def has_whole_body(self, received: bytes) -> bool:
@@ -221,19 +222,20 @@ class RequestParser:
 
     def __init__(self, cfg: Config, server: Any) -> None:
         self.cfg = cfg
-        request = Request(cfg, Source(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), ("", 0))
-        sock: Any = None  # create() only stores it
-        _, environ = wsgi.create(request, sock, ("", 0), server, cfg)
-        environ["wsgi.multithread"] = True
-        self.template = {key: environ[key] for key in environ.keys() - REQUEST_KEYS}
         self.has_simple_requests = (
             isinstance(server, tuple)  # on a Unix socket, SERVER_NAME is taken from Host
             and not cfg.forwarded_allow_ips  # a trusted peer may set the scheme
-            and not environ["SCRIPT_NAME"]
+            and not os.environ.get("SCRIPT_NAME")
             and not 0 < cfg.limit_request_line < MAX_SIMPLE_REQUEST
             and not 0 < cfg.limit_request_field_size < MAX_SIMPLE_REQUEST
             and not 0 < cfg.limit_request_fields < MAX_SIMPLE_FIELDS
         )
+        if self.has_simple_requests:
+            request = Request(cfg, Source(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), ("", 0))
+            sock: Any = None  # create() only stores it
+            _, environ = wsgi.create(request, sock, ("", 0), server, cfg)
+            environ["wsgi.multithread"] = True
+            self.template = {key: environ[key] for key in environ.keys() - REQUEST_KEYS}
 
     def parse(self, received: bytes, client: Any) -> tuple[Request, bytes] | None:
         """Return the first request of `received`, and the bytes that follow its header section.

@@ -72,7 +72,7 @@ class Exchange(wsgi.Response):
             self.environ = request.environ
             self.environ["gunicorn.socket"] = connection.transport.get_extra_info("socket")
             self.environ["wsgi.early_hints"] = self.send_early_hints
-            worker.count_request(self)
+            worker.count_request()
             self.result = worker.wsgi(self.environ, self.start_response)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- fail() logs it
             self.fail(error)
@@ -150,8 +150,14 @@ class Exchange(wsgi.Response):
 
     def default_headers(self) -> list[str]:
         """Return the status line and the fields that the server sets; decide on persistence."""
-        if not self.req.body_is_read:
-            self.force_close()  # where the next request starts is unknown
+        listener = self.connection.listener
+        if not (
+            self.req.body_is_read  # or else the start of the next request is unknown
+            and self.worker.alive
+            and listener.accepting  # or else other clients wait for a connection
+            and listener.idle.timeout
+        ):
+            self.force_close()
         self.keep_alive = not self.should_close()
         major, minor = self.req.version
         lines = [

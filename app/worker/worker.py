@@ -78,15 +78,13 @@ class Worker(base.Worker):
             self.notify()
         return len(running) == len(self.listeners)
 
-    def count_request(self, response: Any) -> None:
-        """Count a request towards max_requests; close its connection if the worker stops."""
+    def count_request(self) -> None:
+        """Count a request towards max_requests."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
             os.write(self.PIPE[1], b"\0")
-        if not self.alive or not self.cfg.keepalive:
-            response.force_close()
 
     def evict(self) -> None:
         """Have each listener evict a connection, to free a file descriptor."""

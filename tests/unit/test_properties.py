@@ -1,24 +1,18 @@
-"""What holds whatever comes: settings, requests, the log, the end of a head."""
+"""Properties of settings, application and access log for generated input."""
 
-import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from gunicorn.config import Config
-from gunicorn.http.errors import ParseException
-from gunicorn.http.parser import RequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import app.logs
 from app.application import application
 from app.settings import LOG_LEVELS, Settings
-from app.worker import LONGEST_HEAD, _is_enough
 from tests.inprocess import call
 
 NAMES = [name.upper() for name in Settings._fields]
@@ -81,27 +75,3 @@ def test_a_request_is_one_line_of_the_log_and_forges_nothing(
         agent[:256],
     )
     assert fields["status"] == 200
-
-
-PIECES = st.sampled_from(
-    [b"GET /hello HTTP/1.1", b"\r\n", b"\n", b"\r", b"Host: x", b"A", b":", b" ", b"\x00", b"\xff"]
-)
-
-
-@given(st.lists(PIECES | st.binary(max_size=3)))
-def test_the_parser_does_not_wait_for_more_than_is_enough(pieces: list[bytes]) -> None:
-    head = b""
-    for piece in pieces:
-        head += piece
-        if _is_enough(head):
-            break
-    else:
-        return
-
-    def source() -> Iterator[bytes]:
-        yield head
-        raise AssertionError(head)
-
-    assert len(head) <= LONGEST_HEAD
-    with contextlib.suppress(ParseException):
-        next(RequestParser(Config(), source(), ("127.0.0.1", 1)))
