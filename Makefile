@@ -60,7 +60,7 @@ lock: $(VENV)/dev.stamp ## lock the newest packages that pyproject.toml allows
 		--custom-compile-command 'make lock' --group peers --constraints requirements.txt \
 		--output-file tests/bench/peers/requirements.txt
 
-bench: $(VENV)/dev.stamp build/peers.stamp ## measure the service beside others; takes minutes, needs wrk and nginx
+bench: $(VENV)/dev.stamp build/peers.stamp ## measure the service beside others; takes minutes, needs wrk, nginx and strace
 	$(BIN) tests.bench
 
 soak: $(VENV)/dev.stamp ## run load, churn, slow and hostile clients at once for SOAK_SECONDS (240)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from app.worker.worker import Worker
 
-# A request runs on the event loop after so many responses that took less than QUICK seconds each.
+# A request runs on the event loop if the last QUICK_RESPONSES responses for its method and path
+# took less than QUICK seconds each. At most MAX_QUICK_PATHS of these pairs are remembered.
 QUICK = 0.001
 QUICK_RESPONSES = 3
-# Maximum number of paths that are remembered.
 MAX_QUICK_PATHS = 1024
 
 # Seconds between two looks at the deadlines.
@@ -158,10 +158,10 @@ class Listener:
         key = request.method, request.path
         if elapsed >= QUICK:
             self.quick.pop(key, None)
-        elif self.quick.get(key, 0) < QUICK_RESPONSES:
-            if len(self.quick) >= MAX_QUICK_PATHS:
-                self.quick.clear()
+        else:
             self.quick[key] = self.quick.get(key, 0) + 1
+            if len(self.quick) > MAX_QUICK_PATHS:
+                self.quick.clear()
 
     def run_in_pool(
         self, task: "Callable[[], None]", connection: Connection, exchange: Exchange
@@ -171,6 +171,9 @@ class Listener:
         def run() -> None:
             try:
                 task()
+            except Exception:
+                # Without this, the pool would lose the thread.
+                self.worker.log.exception("Error in a thread of the pool")
             finally:
                 self.loop.call_soon_threadsafe(finish)
 

@@ -31,14 +31,12 @@ class Worker(base.Worker):
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Exit if the configuration asks for a protocol other than HTTP/1.1 without TLS."""
-        unsupported = {
-            "certfile": cfg.is_ssl,
-            "http2_cleartext": cfg.http2_cleartext != "off",
-            "protocol": cfg.protocol != "http",
-            "proxy_protocol": cfg.proxy_protocol != "off",
-        }
-        for name in (name for name, is_set in unsupported.items() if is_set):
-            log.error("%s: not supported by this worker; use --worker-class gthread", name)
+        supported = {"http2_cleartext": "off", "protocol": "http", "proxy_protocol": "off"}
+        refused = [name for name, value in supported.items() if getattr(cfg, name) != value]
+        if cfg.is_ssl:
+            refused.append("certfile")
+        if refused:
+            log.error("%s: not supported by this worker; use --worker-class gthread", refused[0])
             sys.exit(1)
 
     def run(self) -> None:

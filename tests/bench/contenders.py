@@ -49,6 +49,12 @@ BARE = Contender(
     "its bare callable",
     f"{SERVICE.command} app.application:application --logger-class gunicorn.glogging.Logger",
 )
+BARE_STOCK = Contender("bare callable on gthread", f"{BARE.command} --worker-class gthread")
+GRANIAN = Contender(
+    "bare callable on granian",
+    f"{PEERS} -m granian --interface wsgi --port {{port}} --workers {{workers}} "
+    "--blocking-threads 4 app.application:application",
+)
 GUNICORN = (
     "-m gunicorn --bind 127.0.0.1:{port} --workers {workers} --worker-class gthread --threads 4 "
     "--keep-alive 75 --no-control-socket --access-logfile - tests.bench.peers."

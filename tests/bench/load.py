@@ -28,10 +28,10 @@ class Load(NamedTuple):
     cpu: float  # microseconds a request
 
 
-def one_round(served: Running, connections: int) -> Load:
+def one_round(served: Running, connections: int, target: str = "/hello") -> Load:
     before = served.cpu_seconds()
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--latency"]
-    command += ["--duration", f"{SECONDS}s", f"http://127.0.0.1:{served.port}/hello"]
+    command += ["--duration", f"{SECONDS}s", f"http://127.0.0.1:{served.port}{target}"]
     report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     cpu = served.cpu_seconds() - before
     assert "Non-2xx" not in report, report
