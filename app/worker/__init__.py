@@ -1,8 +1,8 @@
-"""gunicorn worker that hands only complete requests to the application.
+"""gunicorn worker in which slow clients cannot exhaust the thread pool.
 
-Slow clients cost a connection, not a thread: the event loop collects header sections and small
-bodies, and sends what a client does not read at once. Each listener has its own event loop, thread
-pool and connection limit, so that the management port responds whatever the public port does.
+Each listener has its own event loop, thread pool and connection limit, so that the management port
+responds whatever the public port does. The event loop collects header sections and small bodies,
+runs requests that have proven quick, and sends what a client does not read at once.
 
 States of a connection:
 
@@ -16,7 +16,7 @@ States of a connection:
                                                                  |
     READING <-- first byte -- IDLE <-- Connection: keep-alive ---+--- close --> LINGERING
 
-Every state but IN_APPLICATION has a deadline, and its connections can be evicted.
+Every state except IN_APPLICATION has a deadline, and its connections can be evicted.
 """
 
 from app.worker.worker import Worker

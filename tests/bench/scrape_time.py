@@ -9,7 +9,7 @@ from tests.servers import Gunicorn, gunicorn
 
 STEPS = 5
 WORKERS_PER_STEP = 40
-SCRAPES = 50
+SCRAPES = 200
 
 
 def milliseconds_per_scrape(server: Gunicorn) -> float:
