@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app import __version__
+from app.worker.request import status_of
 
 # Named here, as the annotations of a nested function are evaluated at each request.
 Headers = list[tuple[str, str]]
@@ -77,9 +78,9 @@ def instrument(application: WSGIApplication, routes: Container[str]) -> WSGIAppl
 
         try:
             return application(environ, starting)
-        except Exception:
-            # No header has left yet, so this is what the server answers.
-            code = "500"
+        except BaseException as error:
+            # No header has been sent yet, so this is the status of the response.
+            code = str(status_of(error))
             raise
         finally:
             method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")

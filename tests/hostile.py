@@ -34,7 +34,6 @@ def chunks(content: bytes) -> bytes:
 
 REQUEST_LINES = {
     "no HTTP": (b"hello\r\n\r\n", 400),
-    "nothing but line ends": (b"\r\n\r\n\r\n\r\n", 400),
     "HTTP/0.9": (b"GET /hello\r\n\r\n", 400),
     "no target": (line(b"GET HTTP/1.1"), 400),
     "no method": (line(b" /hello HTTP/1.1"), 400),
@@ -191,6 +190,7 @@ MALFORMED = REQUEST_LINES | HEADERS | LENGTHS | TRANSFER_ENCODINGS | CHUNKS
 # What looks odd, and is none the less HTTP: the next request is answered, too.
 ODD = {
     "an empty line before": (b"\r\n" + HEAD + b"\r\n", 200),
+    "empty lines before": (b"\r\n\r\n" + HEAD + b"\r\n", 200),
     "a header without a value": (field(b"A:"), 200),
     "a value in other letters": (field(b"A: \xc3\xa9\xff"), 200),
     "spaces and tabs around a value": (field(b"A: \t b \t"), 200),

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 
 CRLF = b"\r\n"
+# Seconds for which idle connections stay open during graceful shutdown: a request may already have
+# been sent.
+DRAIN_IDLE = 2
 
 
 class State(enum.Enum):
@@ -46,7 +49,7 @@ class Connection(asyncio.Protocol):
     deadline = 0.0
     request: Request | None = None  # the request whose body is being collected
     keep_alive = False  # whether the response announced that the connection persists
-    unsent = False  # whether the kernel has not accepted all bytes of the response
+    unsent = False  # whether a part of the response waits in the write buffer
     unsent_size = 0
     eof = False  # whether the client has closed its side
 
@@ -73,7 +76,18 @@ class Connection(asyncio.Protocol):
             queue[self] = None
             self.queue = queue
         self.state = state
-        self.deadline = monotonic() + queue.timeout
+        self.deadline = monotonic() + self.timeout
+
+    @property
+    def timeout(self) -> float:
+        """Timeout of the state in seconds; shorter in a drain, unless a request is in flight."""
+        timeout = (
+            self.listener.idle.timeout
+            if self.state is State.IDLE
+            else self.listener.waiting.timeout
+        )
+        in_flight = self.state is State.WRITING or self.request is not None
+        return min(timeout, DRAIN_IDLE) if self.listener.draining and not in_flight else timeout
 
     def leave_queue(self) -> None:
         """Remove the deadline; the connection cannot be evicted."""
@@ -106,7 +120,7 @@ class Connection(asyncio.Protocol):
         self.end_response()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from its queue and from the listener."""
         self.leave_queue()
         self.listener.release()
 
@@ -116,7 +130,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             request = self.take_request()
-        except Exception as error:  # noqa: BLE001 -- gunicorn classifies it
+        except Exception as error:  # noqa: BLE001 -- handle_error() selects the status
             self.refuse(error)
             return
         if request is not None:
@@ -130,9 +144,12 @@ class Connection(asyncio.Protocol):
         """Return the next request when its header section, and a small body, have arrived."""
         request = self.request
         if request is None:
+            # RFC 9112 §2.2: empty lines before a request are ignored, and do not begin it.
+            start = 0
+            while self.received.startswith(CRLF, start):
+                start += len(CRLF)
+            self.received = self.received[start:]
             if CRLF.startswith(self.received):
-                # RFC 9112 §2.2: ignore an empty line; it does not begin a request.
-                self.received = self.received if len(self.received) == 1 else b""
                 return None
             parsed = self.listener.parser.parse(self.received, self.client)
             if parsed is None:
@@ -140,21 +157,26 @@ class Connection(asyncio.Protocol):
                     self.wait(State.READING)
                 return None
             request, self.received = parsed
-        if not request.body_is_collected:
-            if request.has_whole_body(self.received):
-                self.received = request.collect_body(self.received)
-            elif not request.must_stream_body(self.received):
-                if self.eof:
-                    raise NoMoreData
-                if self.request is None:
-                    self.request = request
-                    self.wait(State.READING)
-                return None
-        self.request = None
-        return request
+        if request.body_is_collected or self.collect_body(request):
+            self.request = None
+            return request
+        if self.request is None:
+            self.request = request
+            self.wait(State.READING)
+        return None
+
+    def collect_body(self, request: Request) -> bool:
+        """Collect the body; return False while more of it is needed before the application runs."""
+        if request.has_whole_body(self.received):
+            self.received = request.collect_body(self.received)
+        elif not request.must_stream_body(self.received):
+            if self.eof:
+                raise NoMoreData
+            return False
+        return True
 
     def dispatch(self, request: Request) -> None:
-        """Have the application called: on the event loop if it has proven quick."""
+        """Call the application: on the event loop if the path has proven quick, or in the pool."""
         exchange = Exchange(self, request)
         task = exchange.serve
         if not request.body_is_collected:
@@ -162,13 +184,18 @@ class Connection(asyncio.Protocol):
             request.source.receive = exchange.receive
             self.received = b""
         elif self.listener.is_quick(request):
-            if exchange.call():
-                exchange.respond()
-                self.finish(exchange)
-                return
+            # To the application, no event loop runs in this thread: it may run one of its own.
+            asyncio._set_running_loop(None)  # noqa: SLF001 -- documented for event loops
+            try:
+                if exchange.call():
+                    exchange.respond()
+                    self.finish(exchange)
+                    return
+            finally:
+                asyncio._set_running_loop(self.listener.loop)  # noqa: SLF001 -- as above
             task = exchange.respond
         exchange.in_pool = True
-        # The thread has the socket to itself: nothing on the event loop reads, writes or closes it.
+        # Until finish(), the event loop neither reads from the socket, nor writes, nor closes it.
         self.transport.pause_reading()
         self.leave_queue()
         self.state = State.IN_APPLICATION

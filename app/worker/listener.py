@@ -21,16 +21,15 @@ if TYPE_CHECKING:
 # took less than QUICK seconds each. At most MAX_QUICK_PATHS of these pairs are remembered.
 QUICK = 0.001
 QUICK_RESPONSES = 3
+# Each has at most MAX_QUICK_PATH characters.
 MAX_QUICK_PATHS = 1024
+MAX_QUICK_PATH = 256
 
-# Seconds between two looks at the deadlines.
+# Interval between checks of the deadlines, in seconds.
 TICK = 0.5
-# Seconds for which a stopping worker keeps idle connections: a request may be on its way.
-DRAIN_IDLE = 2
-
-# At the connection limit, responses announce "Connection: close", which makes room without a lost
-# request. A connection that has waited for less than EVICTION_AGE seconds may be in use, and is
-# evicted only if no connection has ended for EVICTION_PAUSE seconds.
+# A connection that has waited for less than EVICTION_AGE seconds may be in use. It is evicted only
+# if it has waited, and no connection has ended, for EVICTION_PAUSE seconds. Until then, responses
+# announce "Connection: close", which frees connections without dropped requests.
 EVICTION_AGE = 1
 EVICTION_PAUSE = 0.01
 
@@ -49,12 +48,12 @@ class Listener:
         self.parser = RequestParser(cfg, self.address)
         self.pool = ThreadPool(cfg.threads, worker.log)
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread = threading.Thread(target=self.run, name="event loop", daemon=True)
         self.idle = Queue(cfg.keepalive)
         self.waiting = Queue(worker.client_header_timeout)
         self.connections = 0
         self.accepting = self.draining = False
-        self.turned = True  # whether the event loop has turned since the last heartbeat
+        self.turned = True  # whether tick() has run since the last heartbeat
         self.last_release = 0.0
         self.tasks: set[asyncio.Task[Any]] = set()
         self.quick: dict[tuple[Any, Any], int] = {}
@@ -72,8 +71,11 @@ class Listener:
         self.turned = True
         now = monotonic()
         for queue in (self.idle, self.waiting):
-            while (oldest := next(iter(queue), None)) and oldest.deadline <= now:
-                oldest.expire()
+            for connection in list(queue):
+                if connection.deadline <= now:
+                    connection.expire()
+                elif not self.draining:
+                    break  # the others have later deadlines
         self.loop.call_later(TICK, self.tick)
 
     def resume_accepting(self) -> None:
@@ -91,57 +93,64 @@ class Listener:
 
     def accept(self) -> None:
         """Accept all connections of the backlog."""
-        before = self.connections
-        while self.connections < self.worker.cfg.worker_connections or self.evict():
+        before, limit = self.connections, self.worker.cfg.worker_connections
+        while self.connections < limit or self.evictable():
             try:
                 sock, client = self.sock.accept()
             except OSError as error:
                 if error.errno in EXHAUSTED:
-                    # accept() fails even if no client waits, so the first failure alone counts.
+                    # accept() fails even if the backlog is empty. A failure after a successful
+                    # accept() is therefore no reason to evict.
                     if self.connections == before:
                         self.worker.evict()
                     self.pause_accepting()
                 return
+            if self.connections >= limit:
+                self.evict()
             self.connections += 1
             task = self.loop.create_task(
                 self.loop.connect_accepted_socket(partial(Connection, self, client), sock)
             )
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
-        self.pause_accepting()
+        # Only before the first accept() is it known that a client waits.
+        if self.connections == before:
+            self.pause_accepting()
 
-    def evict(self) -> bool:
-        """Close the connection that has been idle, or else waiting, longest; return success."""
-        queue = self.idle or self.waiting
-        oldest = next(iter(queue), None)
-        if oldest is None:
-            return False
-        now = monotonic()
-        age = now - (oldest.deadline - queue.timeout)
-        if age < EVICTION_AGE and min(age, now - self.last_release) < EVICTION_PAUSE:
-            return False
-        self.last_release = now
-        oldest.close()
-        return True
+    def evictable(self) -> Connection | None:
+        """Return the connection that has been idle, or else waiting, longest.
+
+        Returns None if there is none, or if it may be in use.
+        """
+        oldest = next(iter(self.idle or self.waiting), None)
+        if oldest is not None:
+            now = monotonic()
+            age = now - (oldest.deadline - oldest.timeout)
+            if age < EVICTION_AGE and min(age, now - self.last_release) < EVICTION_PAUSE:
+                return None
+        return oldest
+
+    def evict(self) -> None:
+        """Close the connection that evictable() returns."""
+        if oldest := self.evictable():
+            self.last_release = monotonic()
+            oldest.close()
 
     def release(self) -> None:
-        """Forget a closed connection."""
+        """Count a closed connection."""
         self.connections -= 1
         self.last_release = monotonic()
         self.resume_accepting()
         self.end_drain()
 
     def drain(self) -> None:
-        """Stop accepting; close the connections when they have no request."""
+        """Stop accepting; close each connection when it has no request in flight."""
+        self.draining = True
         self.accept()
         self.pause_accepting()
-        self.draining = True
         self.sock.close()
-        now = monotonic()
-        for queue in (self.idle, self.waiting):
-            queue.timeout = min(queue.timeout, DRAIN_IDLE)
-            for connection in queue:
-                connection.deadline = min(connection.deadline, now + DRAIN_IDLE)
+        for connection in (*self.idle, *self.waiting):
+            connection.deadline = min(connection.deadline, monotonic() + connection.timeout)
         self.end_drain()
 
     def end_drain(self) -> None:
@@ -154,9 +163,9 @@ class Listener:
         return self.quick.get((request.method, request.path), 0) >= QUICK_RESPONSES
 
     def learn(self, request: Request, elapsed: float) -> None:
-        """Remember how long a response took."""
+        """Record whether the response was quick."""
         key = request.method, request.path
-        if elapsed >= QUICK:
+        if elapsed >= QUICK or len(request.path or "") > MAX_QUICK_PATH:
             self.quick.pop(key, None)
         else:
             self.quick[key] = self.quick.get(key, 0) + 1
@@ -171,7 +180,7 @@ class Listener:
         def run() -> None:
             try:
                 task()
-            except Exception:
+            except BaseException:
                 # Without this, the pool would lose the thread.
                 self.worker.log.exception("Error in a thread of the pool")
             finally:

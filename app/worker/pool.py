@@ -8,10 +8,11 @@ from typing import Any
 
 
 class ThreadPool:
-    """Daemon threads that are started on demand, so that immediate shutdown joins none of them.
+    """Threads that are started on demand.
 
-    All methods are for the event loop's thread. Raises RuntimeError if the first thread cannot be
-    started; later failures leave the tasks to the threads that exist.
+    They are daemon threads: immediate shutdown does not join them. submit() and done() must be
+    called on the event loop. The constructor raises RuntimeError if the first thread cannot be
+    started; after later failures, the tasks wait for the threads that run.
     """
 
     def __init__(self, size: int, log: Any) -> None:
@@ -39,7 +40,7 @@ class ThreadPool:
         self.pending -= 1
 
     def _start_thread(self) -> None:
-        threading.Thread(target=self._work, daemon=True).start()
+        threading.Thread(target=self._work, name="thread pool", daemon=True).start()
         self.threads += 1
 
     def _work(self) -> None:

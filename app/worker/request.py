@@ -31,8 +31,21 @@ AUTHORITY = re.compile(
 )
 
 
+RESPONSE_ERRORS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)  # type: ignore[attr-defined] # the stubs lack them
+REQUEST_ERRORS = (errors.ParseException, errors.NoMoreData)
+
+
 class RequestTimeoutError(TimeoutError):
     """The client did not send the request in time."""
+
+
+def status_of(error: BaseException) -> int:
+    """Return the status of the response to an exception that the application does not handle."""
+    if isinstance(error, RequestTimeoutError):
+        return 408
+    if isinstance(error, RESPONSE_ERRORS):  # the application set an invalid header
+        return 500
+    return 400 if isinstance(error, REQUEST_ERRORS) else 500
 
 
 def members(value: str) -> set[str]:
@@ -40,7 +53,7 @@ def members(value: str) -> set[str]:
     return {member.strip(" \t").lower() for member in value.split(",")}
 
 
-def refuse() -> NoReturn:
+def raise_limit_exceeded() -> NoReturn:
     """Raise the exception for a header section that does not end within the maximum size."""
     raise errors.LimitRequestHeaders(f"header section exceeds {MAX_HEADER_SECTION} bytes")
 
@@ -53,7 +66,7 @@ class Source(Unreader):
     def __init__(self, data: bytes) -> None:
         super().__init__()
         self.buf.write(data)
-        self.receive = refuse
+        self.receive = raise_limit_exceeded
 
     def chunk(self, size_hint: int | None = None) -> bytes:  # noqa: ARG002 -- gunicorn's signature
         """Return more bytes after the buffered ones have been read."""
@@ -102,7 +115,7 @@ class Request(message.Request):
         super().set_body_reader()
         host = next((value for name, value in self.headers if name == "HOST"), None)
         if (host is None and self.version != (1, 0)) or not AUTHORITY.fullmatch(host or ""):
-            raise errors.InvalidHeader("HOST")
+            raise errors.InvalidHeader("HOST", req=self)
         if self.authority is not None:
             # RFC 9112 §3.2.2: the authority of the request target replaces Host.
             self.headers = [(k, self.authority if k == "HOST" else v) for k, v in self.headers]
@@ -111,7 +124,7 @@ class Request(message.Request):
             if name == "TRANSFER-ENCODING" and value.lower() != "chunked":
                 raise errors.UnsupportedTransferCoding(value)
         if getattr(self.body.reader, "length", 0) > MAX_CONTENT_LENGTH:
-            raise errors.InvalidHeader("CONTENT-LENGTH")
+            raise errors.InvalidHeader("CONTENT-LENGTH", req=self)
 
     def should_close(self) -> bool:
         """Return whether this is the last request of the connection (RFC 9112 §9.3)."""
@@ -194,7 +207,7 @@ def field_keys(name: str) -> tuple[str, str] | None:
 
 
 class SimpleRequest(Request):
-    """Request that matches SIMPLE_REQUEST, with its environ."""
+    """Request that matches SIMPLE_REQUEST, with its environ, which hooks cannot change."""
 
     version = (1, 1)
     fragment = ""

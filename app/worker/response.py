@@ -24,8 +24,8 @@ http_date = lru_cache(maxsize=1)(util.http_date)
 class Exchange(wsgi.Response):
     """A request and its response.
 
-    gunicorn also takes it for the client's socket: what it sends with sendall() is held until
-    flush(), or until the connection takes it.
+    It also implements the socket methods that gunicorn's Response uses: sendall() appends to
+    `held`, which flush() or Connection.finish() sends.
     """
 
     req: Any  # None if the request was malformed
@@ -34,11 +34,12 @@ class Exchange(wsgi.Response):
     in_pool = False  # whether a thread of the pool runs the exchange, not the event loop
     failed = False
     flushed = False  # whether a part of the response has been sent
-    broken = False  # whether the client reads nothing, or has closed the connection
+    broken = False  # whether sending or receiving has failed
     keep_alive = False  # whether the response announced that the connection persists
     started = 0.0
     body_deadline = 0.0
-    elapsed = inf  # seconds; infinite unless the response was in memory
+    flush_called = False  # so that the response needs a thread, which may wait for the client
+    elapsed = inf  # seconds; infinite if flush() was called
 
     def __init__(self, connection: "Connection", request: Any) -> None:
         super().__init__(request, self, connection.worker.cfg)  # type: ignore[arg-type] # see above
@@ -59,7 +60,7 @@ class Exchange(wsgi.Response):
             worker.pre_request(worker, request)
             self.started = perf_counter()
             if request.environ is None:
-                create: Any = wsgi.create  # its stubs want a socket and a class
+                create: Any = wsgi.create  # the stubs require a socket and a class
                 _, request.environ = create(
                     request,
                     self,
@@ -74,7 +75,7 @@ class Exchange(wsgi.Response):
             self.environ["wsgi.early_hints"] = self.send_early_hints
             worker.count_request()
             self.result = worker.wsgi(self.environ, self.start_response)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- fail() logs it
+        except BaseException as error:  # noqa: BLE001 -- fail() logs it
             self.fail(error)
         return isinstance(self.result, (list, tuple))
 
@@ -83,7 +84,7 @@ class Exchange(wsgi.Response):
         try:
             if not self.failed:
                 self.send_result()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- fail() logs it
+        except BaseException as error:  # noqa: BLE001 -- fail() logs it
             self.fail(error)
         try:
             self.worker.post_request(self.worker, self.req, self.environ, self)
@@ -109,12 +110,12 @@ class Exchange(wsgi.Response):
                 self.result.close()
         # Content shorter than Content-Length leaves the client waiting; HEAD, 204, 304 have none.
         self.keep_alive &= self._omits_body or self.response_length in (None, self.sent)
+        if not self.flush_called:
+            self.elapsed = perf_counter() - self.started
         if not in_memory:
             self.flush()
-        else:
-            self.elapsed = perf_counter() - self.started
-            if not self.in_pool:
-                self.connection.transport.write(self.take_held())
+        elif not self.in_pool:
+            self.connection.transport.write(self.take_held())
         self.log_access()
 
     def fail(self, error: BaseException) -> None:
@@ -133,7 +134,10 @@ class Exchange(wsgi.Response):
     def log_access(self) -> None:
         """Log the request in the access log."""
         duration = timedelta(seconds=perf_counter() - self.started)
-        self.worker.log.access(self, self.req, self.environ, duration)
+        try:
+            self.worker.log.access(self, self.req, self.environ, duration)
+        except Exception:
+            self.worker.log.exception("Exception in access log")
 
     def start_response(self, status: str, headers: Any, exc_info: Any = None) -> Any:
         """Store status and headers; return the write() callable of PEP 3333."""
@@ -170,7 +174,7 @@ class Exchange(wsgi.Response):
         return lines
 
     def send_early_hints(self, headers: Any) -> None:
-        """Send an interim response with status 103 (RFC 8297) at once."""
+        """Send an interim response with status 103 (RFC 8297)."""
         send = wsgi._make_early_hints_callback(self.req, self, self)  # type: ignore[attr-defined] # noqa: SLF001 -- gunicorn has no public function
         send(headers)
         self.flush()
@@ -181,10 +185,11 @@ class Exchange(wsgi.Response):
         return held
 
     def flush(self) -> None:
-        """Send the held bytes in the thread pool; on the event loop, leave them to the end.
+        """Send the held bytes in the thread pool; on the event loop, hold them until the end.
 
         Raises TimeoutError if the client accepts no byte for `client_header_timeout` seconds.
         """
+        self.flush_called = True
         if not self.in_pool:
             return
         self.flushed = self.flushed or self.headers_sent
@@ -207,8 +212,11 @@ class Exchange(wsgi.Response):
             self.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.flush()
         self.body_deadline = self.body_deadline or monotonic() + (self.cfg.timeout or inf)
+        remaining = self.body_deadline - monotonic()
+        if remaining <= 0:
+            raise RequestTimeoutError
         try:
-            self.socket.settimeout(min(max(self.body_deadline - monotonic(), 0.001), TIMEOUT_MAX))
+            self.socket.settimeout(min(remaining, TIMEOUT_MAX))
             data: bytes = self.socket.recv(MAX_COLLECTED_BODY)
         except TimeoutError:
             raise RequestTimeoutError from None

@@ -3,6 +3,7 @@
 import os
 import select
 import sys
+from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
@@ -11,7 +12,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import base
 
 from app.worker.listener import Listener
-from app.worker.request import RequestTimeoutError
+from app.worker.request import RequestTimeoutError, status_of
 
 # Seconds between two heartbeats.
 HEARTBEAT = 1
@@ -23,21 +24,25 @@ class Worker(base.Worker):
     The main thread handles signals and sends the heartbeat, so that neither depends on a request.
     """
 
-    # Seconds for a header section and a body that is collected, for each step of the client's
-    # reading of a response, and for closing a connection.
+    # Timeout in seconds for a header section, for a body that is collected, for progress in sending
+    # a response, and for the client to close the connection.
     client_header_timeout: float = 5
     listeners: list[Listener]
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Exit if the configuration asks for a protocol other than HTTP/1.1 without TLS."""
-        supported = {"http2_cleartext": "off", "protocol": "http", "proxy_protocol": "off"}
-        refused = [name for name, value in supported.items() if getattr(cfg, name) != value]
-        if cfg.is_ssl:
-            refused.append("certfile")
-        if refused:
-            log.error("%s: not supported by this worker; use --worker-class gthread", refused[0])
-            sys.exit(1)
+        supported = {
+            "certfile": None,
+            "keyfile": None,
+            "http2_cleartext": "off",
+            "protocol": "http",
+            "proxy_protocol": "off",
+        }
+        for name, expected in supported.items():
+            if (value := getattr(cfg, name)) != expected:
+                log.error("%s=%r: expected %r, or --worker-class gthread", name, value, expected)
+                sys.exit(1)
 
     def run(self) -> None:
         """Serve until a signal, max_requests or the end of the master process."""
@@ -87,13 +92,16 @@ class Worker(base.Worker):
     def evict(self) -> None:
         """Have each listener evict a connection, to free a file descriptor."""
         for listener in self.listeners:
-            listener.loop.call_soon_threadsafe(listener.evict)
+            if not listener.loop.is_closed():
+                listener.loop.call_soon_threadsafe(listener.evict)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Log an error and send the response to it."""
-        if isinstance(exc, RequestTimeoutError):
-            util.write_error(client, 408, "Request Timeout", "")
-        elif isinstance(exc, NoMoreData):
-            util.write_error(client, 400, "Bad Request", "")
+        if isinstance(exc, (RequestTimeoutError, NoMoreData)):
+            status = HTTPStatus(status_of(exc))
+            if req is not None:
+                client.status = f"{status} {status.phrase}"
+                client.log_access()
+            util.write_error(client, status, status.phrase, "")
         else:
             super().handle_error(req, client, addr, exc)

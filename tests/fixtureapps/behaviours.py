@@ -1,7 +1,6 @@
 """The service with a path for each behaviour of an application that a server has to handle."""
 
 import asyncio
-import contextlib
 import itertools
 import json
 import sys
@@ -40,8 +39,7 @@ def sleep(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes
 
 
 def hang_on_event_loop(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    with contextlib.suppress(RuntimeError):
-        asyncio.get_running_loop()  # which fails in a thread of the pool
+    if threading.current_thread().name == "event loop":
         time.sleep(DEADLINE)
     return respond(start_response, b"done")
 
@@ -76,7 +74,7 @@ def short(_environ: WSGIEnvironment, start_response: StartResponse) -> list[byte
 
 
 def write(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    start_response("200 OK", [])(b"writ")
+    start_response("200 OK", [("Content-Length", "7")])(b"writ")
     return [b"ten"]
 
 
@@ -95,6 +93,19 @@ def exc_info(_environ: WSGIEnvironment, start_response: StartResponse) -> list[b
     return [b"done"]
 
 
+def run_event_loop(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    return respond(start_response, asyncio.run(asyncio.sleep(0, b"done")))
+
+
+def cancel(_environ: WSGIEnvironment, _start_response: StartResponse) -> list[bytes]:
+    raise asyncio.CancelledError  # which is no Exception
+
+
+def spoil_log(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    environ["REMOTE_ADDR"] = None
+    return respond(start_response, b"done")
+
+
 def host(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     return respond(start_response, environ["HTTP_HOST"].encode("latin-1"))
 
@@ -104,6 +115,7 @@ BEHAVIOURS: dict[str, Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]
     for function in (
         *(read, read_10, ignore, sleep, hang_on_event_loop, stream, release),
         *(endless, large, short, write, early_hints, exc_info, host),
+        *(run_event_loop, cancel, spoil_log),
     )
 }
 

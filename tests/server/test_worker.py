@@ -3,10 +3,12 @@
 import json
 import os
 import resource
+import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
 
 import psutil
@@ -14,6 +16,7 @@ import pytest
 
 from tests.client import (
     CLOSING_GET,
+    DEADLINE,
     GET,
     KeepAliveClient,
     connect,
@@ -23,6 +26,7 @@ from tests.client import (
     send,
 )
 from tests.contract import HELLO
+from tests.scrape import requests, scrape
 from tests.servers import Gunicorn, eventually, gunicorn
 
 BEHAVIOURS = "tests.fixtureapps.behaviours:application"
@@ -170,23 +174,31 @@ def test_slow_small_body_gets_408_and_holds_no_thread() -> None:
         assert [read_answer(connection).status for connection in slow] == [408] * 5
 
 
-def test_slow_large_body_holds_thread_for_one_deadline() -> None:
+def test_steadily_dripping_large_body_holds_thread_for_one_deadline() -> None:
     with (
         behaviours("--timeout", "2", THREADS="1") as server,
         connect(server.port) as slow,
         connect(server.port) as other,
     ):
-        slow.sendall(post("/read", "Content-Length: 100000"))
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        slow.sendall(post("/read", "Content-Length: 1000000000"))
         other.sendall(get("/sleep?0.01"))
-        other.settimeout(0.05)
-        answered = False
-        while not answered:  # each byte comes before a timeout per read would end
+        started = time.monotonic()
+        while not select.select([slow], [], [], 0)[0]:
             slow.sendall(b"x")
-            try:
-                answered = read_answer(other).status == 200
-            except TimeoutError:
-                continue
+            assert time.monotonic() < started + DEADLINE
         assert read_answer(slow).status == 408
+        assert read_answer(other).status == 200
+
+
+def test_truncated_large_body_is_logged_and_counted_as_400() -> None:
+    with behaviours() as server, connect(server.port) as connection:
+        connection.sendall(post("/read", "Content-Length: 100000"))
+        connection.shutdown(socket.SHUT_WR)
+        assert read_answer(connection).status == 400
+        assert requests(scrape(server))["POST", "", "400"] == 1
+        server.wait_until(server.access_log)
+        assert [line["status"] for line in server.access_log()] == [400]
 
 
 # Responses
@@ -202,11 +214,42 @@ def test_iterator_is_sent_block_by_block(server: Gunicorn) -> None:
         assert read_to_end(connection) == b"6\r\nsecond\r\n0\r\n\r\n"
 
 
-def test_write_callable_precedes_result(server: Gunicorn) -> None:
-    assert send(server.port, get("/write")).body == b"written"
+# The first requests run in the thread pool, later ones on the event loop if they are quick.
+repeatedly = pytest.mark.parametrize("repetition", range(6))
 
 
-def test_early_hints_precede_response(server: Gunicorn) -> None:
+@repeatedly
+@pytest.mark.parametrize(
+    ("target", "status", "body"),
+    [
+        ("/write", 200, b"written"),
+        ("/exc_info", 503, b"done"),
+        ("/run_event_loop", 200, b"done"),
+        ("/cancel", 500, b'{"error": "Internal Server Error"}'),
+        ("/spoil_log", 200, b"done"),
+    ],
+)
+def test_response_is_same_in_pool_and_on_event_loop(
+    server: Gunicorn,
+    target: str,
+    status: int,
+    body: bytes,
+    repetition: int,  # noqa: ARG001 -- see repeatedly
+) -> None:
+    with connect(server.port) as connection:
+        connection.sendall(get(target) + CLOSING_GET)
+        first, *second = read_to_end(connection).split(b"HTTP/1.1 ")[1:]
+    assert int(first[:3]) == status
+    assert body in first
+    # After an error, the connection is closed.
+    assert len(second) == (target != "/cancel")
+
+
+@repeatedly
+def test_early_hints_precede_response(
+    server: Gunicorn,
+    repetition: int,  # noqa: ARG001 -- see repeatedly
+) -> None:
     with connect(server.port) as connection:
         connection.sendall(get("/early_hints", "Connection: close"))
         hints, response, body = read_to_end(connection).split(b"\r\n\r\n")
@@ -215,15 +258,20 @@ def test_early_hints_precede_response(server: Gunicorn) -> None:
     assert body == b"done"
 
 
-def test_start_response_with_exc_info_replaces_headers(server: Gunicorn) -> None:
-    answer = send(server.port, get("/exc_info"))
-    assert (answer.status, answer.body) == (503, b"done")
-
-
-def test_content_shorter_than_content_length_closes_connection(server: Gunicorn) -> None:
+@repeatedly
+def test_content_shorter_than_content_length_closes_connection(
+    server: Gunicorn,
+    repetition: int,  # noqa: ARG001 -- see repeatedly
+) -> None:
     with connect(server.port) as connection:
         connection.sendall(get("/short"))
         assert read_to_end(connection).endswith(b"done")
+
+
+def test_base_exception_does_not_end_thread() -> None:
+    with behaviours(THREADS="1") as server:
+        statuses = [request(server.port, "GET", path).status for path in ("/cancel", "/read") * 3]
+        assert statuses == [500, 200] * 3
 
 
 @pytest.mark.parametrize("target", ["/large", "/endless"])
@@ -305,9 +353,21 @@ def test_connection_limit_with_busy_connections_delays_newcomer_until_one_is_don
         busy = [clients.enter_context(connect(server.port)) for _ in range(10)]
         for connection in busy:
             connection.sendall(get("/sleep?1", "Connection: close"))
-        assert request(server.port, "GET", "/read").status == 200
         assert server.ask("/livez").status == 200
+        assert not select.select(busy, [], [], 0)[0]
+        assert request(server.port, "GET", "/read").status == 200
         assert [read_answer(connection).status for connection in busy] == [200] * 10
+
+
+def test_connection_is_evicted_only_for_newcomer() -> None:
+    with gunicorn("--worker-connections", "10", workers=1) as server, ExitStack() as clients:
+        idle = [clients.enter_context(connect(server.port)) for _ in range(10)]
+        for connection in idle:
+            connection.sendall(GET)
+            assert read_answer(connection).headers["Connection"] == "keep-alive"
+        assert select.select(idle, [], [], 0.5)[0] == []
+        assert request(server.port, "GET", "/hello").status == 200
+        assert select.select(idle, [], [], 0.5)[0] == [idle[0]]
 
 
 def test_evicting_busy_keep_alive_connections_keeps_worker_and_serves_all() -> None:
@@ -339,12 +399,12 @@ def test_thread_that_cannot_be_started_leaves_requests_to_others() -> None:
             connection.sendall(get("/sleep?0.01"))
         assert [read_answer(connection).status for connection in connections] == [200] * 16
         assert server.workers() == [worker]
-        assert server.messages("1 of 16 threads: can't start new thread")
+        assert len(server.messages("1 of 16 threads: can't start new thread")) in (1, 2)
 
 
 def test_busy_threads_block_neither_management_port_nor_quick_paths() -> None:
     with behaviours(THREADS="2") as server, ExitStack() as clients:
-        for _ in range(4):
+        for _ in range(20):  # so that at least three in a row are quick
             assert request(server.port, "GET", "/read").status == 200
         for _ in range(10):
             clients.enter_context(connect(server.port)).sendall(get("/sleep?30"))
@@ -363,7 +423,7 @@ def test_busy_threads_block_neither_management_port_nor_quick_paths() -> None:
 
 def test_hung_event_loop_gets_worker_replaced() -> None:
     with behaviours("--timeout", "2") as server:
-        with pytest.raises((TimeoutError, ConnectionError, HTTPException)):
+        with suppress(OSError, HTTPException):
             while True:  # until the path has proven quick
                 request(server.port, "GET", "/hang_on_event_loop")
         server.wait_until_booted(2)
@@ -387,6 +447,24 @@ def test_graceful_shutdown_waits_for_in_flight_request() -> None:
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
         assert server.wait() == 0
     assert not errors(server)
+
+
+def test_graceful_shutdown_waits_for_slow_upload_and_download() -> None:
+    with (
+        behaviours() as server,
+        connect(server.port) as upload,
+        connect(server.port) as download,
+    ):
+        upload.sendall(post("/read", "Content-Length: 5") + b"h")
+        download.sendall(get("/large", "Connection: close"))
+        received = download.recv(1)
+        server.signal(signal.SIGTERM)
+        # Longer than idle connections are kept.
+        assert select.select([upload], [], [], 3)[0] == []
+        upload.sendall(b"ello")
+        assert json.loads(read_answer(upload).body) == ["POST", 5]
+        assert len(received + read_to_end(download)) > 30_000_000
+        assert server.wait() == 0
 
 
 def test_half_closed_connection_does_not_delay_shutdown() -> None:
@@ -421,4 +499,5 @@ def test_unsupported_protocol_aborts_startup_with_one_line_error(
     with Gunicorn(*arguments) as server:
         assert server.wait() == 1
     [error] = [line["message"] for line in server.log() if line["level"] == "error"]
-    assert error == f"{name}: not supported by this worker; use --worker-class gthread"
+    assert error.startswith(f"{name}=")
+    assert error.endswith(", or --worker-class gthread")
