@@ -1,8 +1,8 @@
-"""gunicorn worker in which slow clients cannot exhaust the thread pool.
+"""gunicorn worker that reads and writes on event loops and waits in thread pools.
 
 Each listener has its own event loop, thread pool and connection limit, so that the management port
-responds whatever the public port does. The event loop collects header sections and small bodies,
-runs requests that have proven quick, and sends what a client does not read at once.
+responds independently of the load on the public port. The event loop collects header sections and
+small bodies and sends responses that are in memory, so that slow clients do not hold a thread.
 
 States of a connection:
 
@@ -16,7 +16,7 @@ States of a connection:
                                                                  |
     READING <-- first byte -- IDLE <-- Connection: keep-alive ---+--- close --> LINGERING
 
-Every state except IN_APPLICATION has a deadline, and its connections can be evicted.
+Every state except IN_APPLICATION has a deadline; connections in these states can be evicted.
 """
 
 from app.worker.worker import Worker

@@ -1,4 +1,4 @@
-"""The worker under applications that take time, and at the limits of threads, memory and time."""
+"""Bodies, responses, persistence, limits and process control of the worker on real servers."""
 
 import json
 import os
@@ -82,7 +82,18 @@ def chunked(*chunks: bytes) -> bytes:
             100_000,
         ),
     ],
-    ids=str,
+    ids=[
+        "length",
+        "length, two pieces",
+        "largest collected length",
+        "large length",
+        "large length, two pieces",
+        "chunks",
+        "chunks, five pieces",
+        "chunk extension and trailer",
+        "large chunks",
+        "large chunk, two pieces",
+    ],
 )
 def test_body_reaches_application_and_connection_persists(
     server: Gunicorn, fields: list[str], pieces: list[bytes], size: int
