@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Finish what has been received; return False to close the connection."""
+        """Serve the requests that have been received; return False to close the connection."""
         self.eof = True
         self.advance()
         return self.state is not State.LINGERING
