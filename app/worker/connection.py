@@ -81,11 +81,7 @@ class Connection(asyncio.Protocol):
     @property
     def timeout(self) -> float:
         """Timeout of the state in seconds; shorter in a drain, unless a request is in flight."""
-        timeout = (
-            self.listener.idle.timeout
-            if self.state is State.IDLE
-            else self.listener.waiting.timeout
-        )
+        timeout = (self.queue or self.listener.waiting).timeout
         in_flight = self.state is State.WRITING or self.request is not None
         return min(timeout, DRAIN_IDLE) if self.listener.draining and not in_flight else timeout
 
@@ -203,6 +199,7 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, error: Exception) -> None:
         """Respond to a malformed or timed-out request."""
+        self.request = None
         exchange = Exchange(self, None)
         exchange.fail(error)
         self.finish(exchange)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from app.worker.worker import Worker
 
 # A request runs on the event loop if the last QUICK_RESPONSES responses for its method and path
-# took less than QUICK seconds each. At most MAX_QUICK_PATHS of these pairs are remembered.
+# took less than QUICK seconds each. At most MAX_QUICK_PATHS of these pairs are remembered, and no
+# path of more than MAX_QUICK_PATH characters.
 QUICK = 0.001
 QUICK_RESPONSES = 3
-# Each has at most MAX_QUICK_PATH characters.
 MAX_QUICK_PATHS = 1024
 MAX_QUICK_PATH = 256
 
@@ -137,7 +137,7 @@ class Listener:
             oldest.close()
 
     def release(self) -> None:
-        """Count a closed connection."""
+        """Remove a closed connection from the count, and accept another one."""
         self.connections -= 1
         self.last_release = monotonic()
         self.resume_accepting()

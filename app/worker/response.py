@@ -148,7 +148,7 @@ class Exchange(wsgi.Response):
         return self.write_and_flush
 
     def write_and_flush(self, data: bytes) -> None:
-        """Send `data` at once."""
+        """Write `data` and flush it."""
         self.write(data)
         self.flush()
 
