@@ -4,6 +4,7 @@ import asyncio
 import enum
 from collections import OrderedDict
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -153,23 +154,19 @@ class Connection(asyncio.Protocol):
                     self.wait(State.READING)
                 return None
             request, self.received = parsed
-        if request.body_is_collected or self.collect_body(request):
-            self.request = None
-            return request
-        if self.request is None:
-            self.request = request
-            self.wait(State.READING)
-        return None
-
-    def collect_body(self, request: Request) -> bool:
-        """Collect the body; return False while more of it is needed before the application runs."""
-        if request.has_whole_body(self.received):
-            self.received = request.collect_body(self.received)
-        elif not request.must_stream_body(self.received):
-            if self.eof:
-                raise NoMoreData
-            return False
-        return True
+        if not request.body_is_collected:
+            size = request.bytes_of_body(self.received)
+            if size <= min(len(self.received), MAX_COLLECTED_BODY):
+                self.received = request.collect_body(self.received)
+            elif size <= MAX_COLLECTED_BODY and not request.expects_continue:
+                if self.eof:
+                    raise NoMoreData
+                if self.request is None:
+                    self.request = request
+                    self.wait(State.READING)
+                return None
+        self.request = None
+        return request
 
     def dispatch(self, request: Request) -> None:
         """Call the application: on the event loop if the path has proven quick, or in the pool."""
@@ -195,7 +192,7 @@ class Connection(asyncio.Protocol):
         self.transport.pause_reading()
         self.leave_queue()
         self.state = State.IN_APPLICATION
-        self.listener.run_in_pool(task, self, exchange)
+        self.listener.pool.submit(task, partial(self.finish, exchange))
 
     def refuse(self, error: Exception) -> None:
         """Respond to a malformed or timed-out request."""

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 from app.worker.connection import Connection, Queue
 from app.worker.pool import ThreadPool
 from app.worker.request import Request, RequestParser
-from app.worker.response import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from app.worker.worker import Worker
 
 # A request runs on the event loop if the last QUICK_RESPONSES responses for its method and path
@@ -46,8 +43,8 @@ class Listener:
         self.sock = sock
         self.address = sock.getsockname()
         self.parser = RequestParser(cfg, self.address)
-        self.pool = ThreadPool(cfg.threads, worker.log)
         self.loop = asyncio.new_event_loop()
+        self.pool = ThreadPool(cfg.threads, self.loop, worker.log)
         self.thread = threading.Thread(target=self.run, name="event loop", daemon=True)
         self.idle = Queue(cfg.keepalive)
         self.waiting = Queue(worker.client_header_timeout)
@@ -171,23 +168,3 @@ class Listener:
             self.quick[key] = self.quick.get(key, 0) + 1
             if len(self.quick) > MAX_QUICK_PATHS:
                 self.quick.clear()
-
-    def run_in_pool(
-        self, task: "Callable[[], None]", connection: Connection, exchange: Exchange
-    ) -> None:
-        """Run `task` in a thread, then finish the exchange on the event loop."""
-
-        def run() -> None:
-            try:
-                task()
-            except BaseException:
-                # Without this, the pool would lose the thread.
-                self.worker.log.exception("Error in a thread of the pool")
-            finally:
-                self.loop.call_soon_threadsafe(finish)
-
-        def finish() -> None:
-            self.pool.done()
-            connection.finish(exchange)
-
-        self.pool.submit(run)

@@ -1,5 +1,6 @@
 """Thread pool of a listener."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -8,24 +9,25 @@ from typing import Any
 
 
 class ThreadPool:
-    """Threads that are started on demand.
+    """Threads that are started on demand, for tasks that are submitted on an event loop.
 
-    They are daemon threads: immediate shutdown does not join them. submit() and done() must be
-    called on the event loop. The constructor raises RuntimeError if the first thread cannot be
-    started; after later failures, the tasks wait for the threads that run.
+    They are daemon threads: immediate shutdown does not join them. The constructor raises
+    RuntimeError if the first thread cannot be started; after later failures, the tasks wait for the
+    threads that run.
     """
 
-    def __init__(self, size: int, log: Any) -> None:
+    def __init__(self, size: int, loop: asyncio.AbstractEventLoop, log: Any) -> None:
         self.size = size
+        self.loop = loop
         self.log = log
         self.threads = 0
         self.pending = 0
         self.retry_at = 0.0
-        self.tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.tasks: SimpleQueue[tuple[Callable[[], None], Callable[[], None]]] = SimpleQueue()
         self._start_thread()
 
-    def submit(self, task: Callable[[], None]) -> None:
-        """Run `task`, which must not raise, in a thread; the caller calls done() after it."""
+    def submit(self, task: Callable[[], None], callback: Callable[[], None]) -> None:
+        """Run `task` in a thread, then `callback` on the event loop."""
         self.pending += 1
         if self.threads < min(self.pending, self.size) and monotonic() >= self.retry_at:
             try:
@@ -33,11 +35,7 @@ class ThreadPool:
             except RuntimeError as error:
                 self.retry_at = monotonic() + 1
                 self.log.warning("%d of %d threads: %s", self.threads, self.size, error)
-        self.tasks.put(task)
-
-    def done(self) -> None:
-        """Note that a task has ended."""
-        self.pending -= 1
+        self.tasks.put((task, callback))
 
     def _start_thread(self) -> None:
         threading.Thread(target=self._work, name="thread pool", daemon=True).start()
@@ -45,4 +43,14 @@ class ThreadPool:
 
     def _work(self) -> None:
         while True:
-            self.tasks.get()()
+            task, callback = self.tasks.get()
+            try:
+                task()
+            except BaseException:
+                # Without this, the pool would lose the thread.
+                self.log.exception("Error in a thread of the pool")
+            self.loop.call_soon_threadsafe(self._end, callback)
+
+    def _end(self, callback: Callable[[], None]) -> None:
+        self.pending -= 1
+        callback()

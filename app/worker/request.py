@@ -146,27 +146,24 @@ class Request(message.Request):
         ended = reader.length == 0 if isinstance(reader, LengthReader) else not reader.parser
         return ended and not self.body.failed
 
-    def must_stream_body(self, received: bytes) -> bool:
-        """Return whether the application has to read the body, of which `received` has arrived."""
-        size = getattr(self.body.reader, "length", max(len(received), self._chunk_offset))
-        return self.expects_continue or size > MAX_COLLECTED_BODY
+    def bytes_of_body(self, received: bytes) -> int:
+        """Return how many bytes have to arrive before the body can be decoded.
 
-    def has_whole_body(self, received: bytes) -> bool:
-        """Return whether `received` begins with the whole body, or with a malformed chunk."""
+        For a chunked body, that is a lower bound until its end, or a malformed chunk, is received.
+        """
         if isinstance(self.body.reader, LengthReader):
-            return self.body.reader.length <= min(len(received), MAX_COLLECTED_BODY)
-        while self._chunk_offset <= MAX_COLLECTED_BODY:
-            end = received.find(b"\r\n", self._chunk_offset)
-            if end < 0:
-                return False
+            return self.body.reader.length
+        while (end := received.find(b"\r\n", self._chunk_offset)) >= 0:
             try:
                 size = int(received[self._chunk_offset : end].partition(b";")[0], 16)
             except ValueError:
-                return True
+                return end
+            if size == 0 and (end := received.find(b"\r\n\r\n", end)) < 0:
+                break
             if size <= 0:
-                return size < 0 or received.find(b"\r\n\r\n", end) >= 0
+                return end
             self._chunk_offset = end + 2 + size + 2
-        return False
+        return max(self._chunk_offset, len(received)) + 1
 
     def collect_body(self, received: bytes) -> bytes:
         """Decode the body at the start of `received` and return the bytes that follow it.

@@ -33,13 +33,12 @@ class Exchange(wsgi.Response):
     result: Iterable[bytes] = ()
     in_pool = False  # whether a thread of the pool runs the exchange, not the event loop
     failed = False
-    flushed = False  # whether a part of the response has been sent
     broken = False  # whether sending or receiving has failed
     keep_alive = False  # whether the response announced that the connection persists
     started = 0.0
     body_deadline = 0.0
-    flush_called = False  # so that the response needs a thread, which may wait for the client
-    elapsed = inf  # seconds; infinite if flush() was called
+    flushed = False  # whether flush() was called; in a thread, which may wait for the client
+    elapsed = inf  # seconds; infinite if the response needs a thread
 
     def __init__(self, connection: "Connection", request: Any) -> None:
         super().__init__(request, self, connection.worker.cfg)  # type: ignore[arg-type] # see above
@@ -60,14 +59,9 @@ class Exchange(wsgi.Response):
             worker.pre_request(worker, request)
             self.started = perf_counter()
             if request.environ is None:
-                create: Any = wsgi.create  # the stubs require a socket and a class
-                _, request.environ = create(
-                    request,
-                    self,
-                    connection.client,
-                    connection.listener.address,
-                    self.cfg,
-                    response_class=lambda *_: self,
+                sock: Any = self  # create() passes it on to a response of its own
+                _, request.environ = wsgi.create(
+                    request, sock, connection.client, connection.listener.address, self.cfg
                 )
                 request.environ["wsgi.multithread"] = True
             self.environ = request.environ
@@ -110,7 +104,7 @@ class Exchange(wsgi.Response):
                 self.result.close()
         # Content shorter than Content-Length leaves the client waiting; HEAD, 204, 304 have none.
         self.keep_alive &= self._omits_body or self.response_length in (None, self.sent)
-        if not self.flush_called:
+        if not self.flushed:
             self.elapsed = perf_counter() - self.started
         if not in_memory:
             self.flush()
@@ -121,12 +115,12 @@ class Exchange(wsgi.Response):
     def fail(self, error: BaseException) -> None:
         """Respond to an error of the application or the client; called in an except clause."""
         self.failed, self.keep_alive = True, False
-        self.held = bytearray()
         if self.broken:
             self.worker.log.debug("Client disconnected: %s", error)
-        elif self.flushed:
+        elif self.flushed and self.headers_sent:
             self.worker.log.exception("Error handling request")  # noqa: LOG004 -- the caller's
         else:
+            self.held.clear()
             self.worker.handle_error(self.req, self, self.connection.client, error)
             return
         self.log_access()
@@ -189,10 +183,9 @@ class Exchange(wsgi.Response):
 
         Raises TimeoutError if the client accepts no byte for `client_header_timeout` seconds.
         """
-        self.flush_called = True
+        self.flushed = True
         if not self.in_pool:
             return
-        self.flushed = self.flushed or self.headers_sent
         data = memoryview(self.take_held())
         try:
             self.socket.settimeout(self.worker.client_header_timeout)
