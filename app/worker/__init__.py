@@ -6,9 +6,11 @@ small bodies and sends responses that are in memory, so that slow clients do not
 
 States of a connection:
 
-    READING ----- request complete, proven quick -----> application runs on the event loop
+    READING, then COLLECTING if the request has a small body
+       |
+       +--- request complete, proven quick -----------> application runs on the event loop
        |                                                         |
-       +--------- any other complete request -----> IN_APPLICATION (thread pool)
+       +--- any other complete request -------------> IN_APPLICATION (thread pool)
        |                                                         |
        |  malformed or late: 400, 408, ...                response produced
        |                                                         v

@@ -2,7 +2,7 @@
 
 import asyncio
 import enum
-from collections import OrderedDict
+import re
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -17,28 +17,22 @@ if TYPE_CHECKING:
     from app.worker.listener import Listener
 
 
-CRLF = b"\r\n"
-# Seconds for which idle connections stay open during graceful shutdown: a request may already have
-# been sent.
-DRAIN_IDLE = 2
+# RFC 9112 §2.2: empty lines before a request are ignored, and do not begin it.
+EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
-class State(enum.Enum):
-    """States of a connection; the package's docstring has a diagram."""
+class State(enum.IntEnum):
+    """States of a connection, the first three before a request has arrived.
 
-    READING = enum.auto()  # waits for a header section, or for a body that is collected
+    The package's docstring has a diagram.
+    """
+
+    IDLE = enum.auto()  # waits for the first byte of another request
+    READING = enum.auto()  # waits for the rest of a header section
+    COLLECTING = enum.auto()  # waits for the rest of a small body
     IN_APPLICATION = enum.auto()  # in the queue of the thread pool, or in one of its threads
     WRITING = enum.auto()  # waits until the kernel has accepted the response
-    IDLE = enum.auto()  # waits for the first byte of another request
     LINGERING = enum.auto()  # waits until the client closes the connection (RFC 9112 §9.6)
-
-
-class Queue(OrderedDict["Connection", None]):
-    """Connections in the order of their deadlines, `timeout` seconds after they were added."""
-
-    def __init__(self, timeout: float) -> None:
-        super().__init__()
-        self.timeout = timeout
 
 
 class Connection(asyncio.Protocol):
@@ -46,12 +40,11 @@ class Connection(asyncio.Protocol):
 
     transport: Any
     state = State.READING
-    queue: Queue | None = None
+    entered = 0.0  # when the connection entered the state
     deadline = 0.0
     request: Request | None = None  # the request whose body is being collected
     keep_alive = False  # whether the response announced that the connection persists
-    unsent = False  # whether a part of the response waits in the write buffer
-    unsent_size = 0
+    unsent = 0  # bytes of the response in the write buffer, when last examined
     eof = False  # whether the client has closed its side
 
     def __init__(self, listener: "Listener", client: Any) -> None:
@@ -63,34 +56,21 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request."""
         self.transport = transport
-        # With 0, pause_writing() is called as soon as the kernel does not accept everything.
+        # With 0, resume_writing() is called when the kernel has accepted everything.
         transport.set_write_buffer_limits(0)
-        self.wait(State.READING)
+        self.enter(State.READING)
 
-    def wait(self, state: State) -> None:
-        """Enter a state that has a deadline."""
-        queue = self.listener.idle if state is State.IDLE else self.listener.waiting
-        if self.queue is queue:
-            queue.move_to_end(self)
-        else:
-            self.leave_queue()
-            queue[self] = None
-            self.queue = queue
+    def enter(self, state: State) -> None:
+        """Enter a state, at the end of its queue."""
+        self.leave()
+        self.listener.queues[state][self] = None
         self.state = state
-        self.deadline = monotonic() + self.timeout
+        self.entered = monotonic()
+        self.deadline = self.entered + self.listener.timeouts[state]
 
-    @property
-    def timeout(self) -> float:
-        """Timeout of the state in seconds; shorter in a drain, unless a request is in flight."""
-        timeout = (self.queue or self.listener.waiting).timeout
-        in_flight = self.state is State.WRITING or self.request is not None
-        return min(timeout, DRAIN_IDLE) if self.listener.draining and not in_flight else timeout
-
-    def leave_queue(self) -> None:
-        """Remove the deadline; the connection cannot be evicted."""
-        if self.queue is not None:
-            del self.queue[self]
-            self.queue = None
+    def leave(self) -> None:
+        """Leave the queue of the state."""
+        self.listener.queues[self.state].pop(self, None)
 
     def data_received(self, data: bytes) -> None:
         """Serve the next request if it is complete."""
@@ -107,23 +87,18 @@ class Connection(asyncio.Protocol):
         self.advance()
         return self.state is not State.LINGERING
 
-    def pause_writing(self) -> None:
-        """Note that the kernel's buffer is full."""
-        self.unsent = True
-
     def resume_writing(self) -> None:
         """End the response: the kernel has accepted all bytes."""
-        self.unsent = False
         self.end_response()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Remove the connection from its queue and from the listener."""
-        self.leave_queue()
+        self.leave()
         self.listener.release()
 
     def advance(self) -> None:
         """Serve the next request if it has arrived."""
-        if self.state not in (State.IDLE, State.READING) or self.transport.is_closing():
+        if self.state > State.COLLECTING or self.transport.is_closing():
             return
         try:
             request = self.take_request()
@@ -139,34 +114,35 @@ class Connection(asyncio.Protocol):
 
     def take_request(self) -> Request | None:
         """Return the next request when its header section, and a small body, have arrived."""
-        request = self.request
-        if request is None:
-            # RFC 9112 §2.2: empty lines before a request are ignored, and do not begin it.
-            start = 0
-            while self.received.startswith(CRLF, start):
-                start += len(CRLF)
-            self.received = self.received[start:]
-            if CRLF.startswith(self.received):
-                return None
-            parsed = self.listener.parser.parse(self.received, self.client)
-            if parsed is None:
-                if self.state is State.IDLE:
-                    self.wait(State.READING)
-                return None
-            request, self.received = parsed
-        if not request.body_is_collected:
-            size = request.bytes_of_body(self.received)
-            if size <= min(len(self.received), MAX_COLLECTED_BODY):
-                self.received = request.collect_body(self.received)
-            elif size <= MAX_COLLECTED_BODY and not request.expects_continue:
-                if self.eof:
-                    raise NoMoreData
-                if self.request is None:
-                    self.request = request
-                    self.wait(State.READING)
-                return None
+        request = self.request or self.take_header_section()
+        if request is None or request.body_is_collected:
+            return request
+        size = request.bytes_of_body(self.received)
+        if size <= min(len(self.received), MAX_COLLECTED_BODY):
+            self.received = request.collect_body(self.received)
+        elif size <= MAX_COLLECTED_BODY and not request.expects_continue:
+            if self.eof:
+                raise NoMoreData
+            if self.request is None:
+                self.request = request
+                self.enter(State.COLLECTING)
+            return None
         self.request = None
         return request
+
+    def take_header_section(self) -> Request | None:
+        """Return the next request, without its body, when its header section has arrived."""
+        if lines := EMPTY_LINES.match(self.received):
+            self.received = self.received[lines.end() :]
+        if self.received in (b"", b"\r"):
+            return None
+        parsed = self.listener.parser.parse(self.received, self.client)
+        if parsed is not None:
+            request, self.received = parsed
+            return request
+        if self.state is State.IDLE:
+            self.enter(State.READING)
+        return None
 
     def dispatch(self, request: Request) -> None:
         """Call the application: on the event loop if the path has proven quick, or in the pool."""
@@ -190,8 +166,7 @@ class Connection(asyncio.Protocol):
         exchange.in_pool = True
         # Until finish(), the event loop neither reads from the socket, nor writes, nor closes it.
         self.transport.pause_reading()
-        self.leave_queue()
-        self.state = State.IN_APPLICATION
+        self.enter(State.IN_APPLICATION)
         self.listener.pool.submit(task, partial(self.finish, exchange))
 
     def refuse(self, error: Exception) -> None:
@@ -203,7 +178,6 @@ class Connection(asyncio.Protocol):
 
     def finish(self, exchange: Exchange) -> None:
         """Send the rest of the response."""
-        self.state = State.WRITING
         request = exchange.req
         if request is not None:
             self.listener.learn(request, exchange.elapsed)
@@ -213,16 +187,16 @@ class Connection(asyncio.Protocol):
         self.transport.write(exchange.take_held())
         if exchange.broken:
             self.close()
-        elif self.unsent:
-            self.unsent_size = self.transport.get_write_buffer_size()
-            self.wait(State.WRITING)
+        elif unsent := self.transport.get_write_buffer_size():
+            self.unsent = unsent
+            self.enter(State.WRITING)
         else:
             self.end_response()
 
     def end_response(self) -> None:
         """Keep the connection or close it, as the response announced."""
         if self.keep_alive:
-            self.wait(State.IDLE)
+            self.enter(State.IDLE)
             if self.received or self.eof:
                 self.listener.loop.call_soon(self.advance)
             else:
@@ -234,21 +208,21 @@ class Connection(asyncio.Protocol):
             with suppress(OSError):  # the client has reset the connection
                 self.transport.write_eof()
             self.received = b""
-            self.wait(State.LINGERING)
+            self.enter(State.LINGERING)
             self.transport.resume_reading()
 
     def expire(self) -> None:
         """Act on the deadline of the state."""
         unsent = self.transport.get_write_buffer_size()
-        if self.state is State.WRITING and unsent < self.unsent_size:
-            self.unsent_size = unsent
-            self.wait(State.WRITING)
-        elif self.state is State.READING and (self.received or self.request):
+        if self.state is State.WRITING and unsent < self.unsent:
+            self.unsent = unsent
+            self.enter(State.WRITING)
+        elif self.state is State.COLLECTING or (self.state is State.READING and self.received):
             self.refuse(RequestTimeoutError())
         else:
             self.close()
 
     def close(self) -> None:
         """Close the connection at once."""
-        self.leave_queue()
+        self.leave()
         self.transport.abort()

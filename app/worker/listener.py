@@ -3,11 +3,13 @@
 import asyncio
 import errno
 import threading
+from collections import OrderedDict
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from app.worker.connection import Connection, Queue
+from app.worker.connection import Connection, State
 from app.worker.pool import ThreadPool
 from app.worker.request import Request, RequestParser
 
@@ -29,6 +31,10 @@ TICK = 0.5
 # announce "Connection: close", which frees connections without dropped requests.
 EVICTION_AGE = 1
 EVICTION_PAUSE = 0.01
+# During graceful shutdown, a connection without a request in flight stays open for at most
+# DRAIN_TIMEOUT seconds: a request may already have been sent.
+DRAIN_TIMEOUT = 2
+WITHOUT_REQUEST = (State.IDLE, State.READING, State.LINGERING)
 
 # The process or the system has no free file descriptor or memory.
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -46,8 +52,10 @@ class Listener:
         self.loop = asyncio.new_event_loop()
         self.pool = ThreadPool(cfg.threads, self.loop, worker.log)
         self.thread = threading.Thread(target=self.run, name="event loop", daemon=True)
-        self.idle = Queue(cfg.keepalive)
-        self.waiting = Queue(worker.client_header_timeout)
+        self.queues: dict[State, OrderedDict[Connection, None]]
+        self.queues = {state: OrderedDict() for state in State}
+        self.timeouts = dict.fromkeys(State, worker.client_header_timeout)
+        self.timeouts |= {State.IDLE: cfg.keepalive, State.IN_APPLICATION: inf}
         self.connections = 0
         self.accepting = self.draining = False
         self.turned = True  # whether tick() has run since the last heartbeat
@@ -67,12 +75,11 @@ class Listener:
         """Act on the deadlines that have passed."""
         self.turned = True
         now = monotonic()
-        for queue in (self.idle, self.waiting):
+        for queue in self.queues.values():
             for connection in list(queue):
-                if connection.deadline <= now:
-                    connection.expire()
-                elif not self.draining:
+                if connection.deadline > now:
                     break  # the others have later deadlines
+                connection.expire()
         self.loop.call_later(TICK, self.tick)
 
     def resume_accepting(self) -> None:
@@ -115,14 +122,19 @@ class Listener:
             self.pause_accepting()
 
     def evictable(self) -> Connection | None:
-        """Return the connection that has been idle, or else waiting, longest.
+        """Return the connection that has been idle, or else in another state, longest.
 
-        Returns None if there is none, or if it may be in use.
+        Returns None if it may be in use, or if all connections are in the application.
         """
-        oldest = next(iter(self.idle or self.waiting), None)
+        longest = [
+            next(iter(queue))
+            for state, queue in self.queues.items()
+            if queue and state is not State.IN_APPLICATION
+        ]
+        oldest = min(longest, key=lambda it: (it.state is not State.IDLE, it.entered), default=None)
         if oldest is not None:
             now = monotonic()
-            age = now - (oldest.deadline - oldest.timeout)
+            age = now - oldest.entered
             if age < EVICTION_AGE and min(age, now - self.last_release) < EVICTION_PAUSE:
                 return None
         return oldest
@@ -146,8 +158,11 @@ class Listener:
         self.accept()
         self.pause_accepting()
         self.sock.close()
-        for connection in (*self.idle, *self.waiting):
-            connection.deadline = min(connection.deadline, monotonic() + connection.timeout)
+        for state in WITHOUT_REQUEST:
+            self.timeouts[state] = min(self.timeouts[state], DRAIN_TIMEOUT)
+            for connection in self.queues[state]:
+                deadline = monotonic() + self.timeouts[state]
+                connection.deadline = min(connection.deadline, deadline)
         self.end_drain()
 
     def end_drain(self) -> None:

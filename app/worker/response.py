@@ -153,7 +153,7 @@ class Exchange(wsgi.Response):
             self.req.body_is_read  # or else the start of the next request is unknown
             and self.worker.alive
             and listener.accepting  # or else other clients wait for a connection
-            and listener.idle.timeout
+            and self.cfg.keepalive
         ):
             self.force_close()
         self.keep_alive = not self.should_close()

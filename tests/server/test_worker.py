@@ -14,6 +14,7 @@ from http.client import HTTPException
 import psutil
 import pytest
 
+from app.worker.listener import QUICK_RESPONSES
 from tests.client import (
     CLOSING_GET,
     DEADLINE,
@@ -415,7 +416,8 @@ def test_thread_that_cannot_be_started_leaves_requests_to_others() -> None:
 
 def test_busy_threads_block_neither_management_port_nor_quick_paths() -> None:
     with behaviours(THREADS="2") as server, ExitStack() as clients:
-        for _ in range(20):  # so that at least three in a row are quick
+        assert request(server.port, "GET", "/raise_limit").status == 200
+        for _ in range(QUICK_RESPONSES):
             assert request(server.port, "GET", "/read").status == 200
         for _ in range(10):
             clients.enter_context(connect(server.port)).sendall(get("/sleep?30"))
