@@ -10,8 +10,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from app.worker.connection import Connection, State
+from app.worker.parser import RequestParser
 from app.worker.pool import ThreadPool
-from app.worker.request import Request, RequestParser
+from app.worker.request import Request
 
 if TYPE_CHECKING:
     from app.worker.worker import Worker

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.worker.listener import MAX_QUICK_PATHS, QUICK, Listener
-from tests.unit.test_request import config
+from tests.unit.test_parser import config
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from gunicorn.http.errors import LimitRequestHeaders, ParseException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.worker.request import MAX_HEADER_SECTION, RequestParser, SimpleRequest
+from app.worker.parser import RequestParser, SimpleRequest
+from app.worker.request import MAX_HEADER_SECTION
 from tests.contract import CONTRACT, TARGET_FORMS
 from tests.hostile import LAST, MALFORMED, ODD, mutation
 from tests.servers import ROOT
