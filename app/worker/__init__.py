@@ -6,7 +6,7 @@ small bodies and sends responses that are in memory, so that slow clients do not
 
 States of a connection:
 
-    READING, then COLLECTING if the request has a small body
+    READING, then COLLECTING while a small body is incomplete
        |
        +--- request complete, proven quick -----------> application runs on the event loop
        |                                                         |
@@ -18,7 +18,7 @@ States of a connection:
                                                                  |
     READING <-- first byte -- IDLE <-- Connection: keep-alive ---+--- close --> LINGERING
 
-Every state except IN_APPLICATION has a deadline; connections in these states can be evicted.
+Every state except IN_APPLICATION has a timeout; connections in these states can be evicted.
 """
 
 from app.worker.worker import Worker

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import io
 import re
 from contextlib import suppress
 from functools import partial
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from app.worker.listener import Listener
 
 
-# RFC 9112 §2.2: empty lines before a request are ignored, and do not begin it.
-EMPTY_LINES = re.compile(rb"(?:\r\n)+")
+# RFC 9112 §2.2: empty lines before a request are ignored. They do not start its timeout.
+EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 
 
 class State(enum.IntEnum):
-    """States of a connection, the first three before a request has arrived.
+    """States of a connection; the package's docstring has a diagram.
 
-    The package's docstring has a diagram.
+    In the first three, no complete request has arrived; advance() relies on this order.
     """
 
     IDLE = enum.auto()  # waits for the first byte of another request
@@ -40,8 +41,7 @@ class Connection(asyncio.Protocol):
 
     transport: Any
     state = State.READING
-    entered = 0.0  # when the connection entered the state
-    deadline = 0.0
+    entered = 0.0  # when the connection entered the state, or made progress in WRITING
     request: Request | None = None  # the request whose body is being collected
     keep_alive = False  # whether the response announced that the connection persists
     unsent = 0  # bytes of the response in the write buffer, when last examined
@@ -49,7 +49,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, listener: "Listener", client: Any) -> None:
         self.listener = listener
-        self.worker = listener.worker
         self.client = client
         self.received = b""
 
@@ -61,12 +60,11 @@ class Connection(asyncio.Protocol):
         self.enter(State.READING)
 
     def enter(self, state: State) -> None:
-        """Enter a state, at the end of its queue."""
+        """Enter `state` and append the connection to its queue."""
         self.leave()
         self.listener.queues[state][self] = None
         self.state = state
         self.entered = monotonic()
-        self.deadline = self.entered + self.listener.timeouts[state]
 
     def leave(self) -> None:
         """Leave the queue of the state."""
@@ -89,7 +87,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """End the response: the kernel has accepted all bytes."""
-        self.end_response()
+        # Not at once: asyncio does not expect that this method closes the transport.
+        self.listener.loop.call_soon(self.end_response)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Remove the connection from its queue and from the listener."""
@@ -149,7 +148,7 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(self, request)
         task = exchange.serve
         if not request.body_is_collected:
-            request.source.unread(self.received)
+            request.source.received = io.BytesIO(self.received)
             request.source.receive = exchange.receive
             self.received = b""
         elif self.listener.is_quick(request):
@@ -171,7 +170,6 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, error: Exception) -> None:
         """Respond to a malformed or timed-out request."""
-        self.request = None
         exchange = Exchange(self, None)
         exchange.fail(error)
         self.finish(exchange)
@@ -182,7 +180,7 @@ class Connection(asyncio.Protocol):
         if request is not None:
             self.listener.learn(request, exchange.elapsed)
             if not request.body_is_collected:
-                self.received = request.source.take_buffered() + self.received
+                self.received = request.source.rest() + self.received
         self.keep_alive = exchange.keep_alive
         self.transport.write(exchange.take_held())
         if exchange.broken:
@@ -212,7 +210,7 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def expire(self) -> None:
-        """Act on the deadline of the state."""
+        """Act on the timeout of the state."""
         unsent = self.transport.get_write_buffer_size()
         if self.state is State.WRITING and unsent < self.unsent:
             self.unsent = unsent

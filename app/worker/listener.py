@@ -25,15 +25,15 @@ QUICK_RESPONSES = 3
 MAX_QUICK_PATHS = 1024
 MAX_QUICK_PATH = 256
 
-# Interval between checks of the deadlines, in seconds.
+# Interval between checks of the timeouts, in seconds.
 TICK = 0.5
 # A connection that has waited for less than EVICTION_AGE seconds may be in use. It is evicted only
 # if it has waited, and no connection has ended, for EVICTION_PAUSE seconds. Until then, responses
 # announce "Connection: close", which frees connections without dropped requests.
 EVICTION_AGE = 1
 EVICTION_PAUSE = 0.01
-# During graceful shutdown, a connection without a request in flight stays open for at most
-# DRAIN_TIMEOUT seconds: a request may already have been sent.
+# Maximum timeout of these states during graceful shutdown, in seconds. It is not 0, because a
+# request may already have been sent.
 DRAIN_TIMEOUT = 2
 WITHOUT_REQUEST = (State.IDLE, State.READING, State.LINGERING)
 
@@ -53,10 +53,11 @@ class Listener:
         self.loop = asyncio.new_event_loop()
         self.pool = ThreadPool(cfg.threads, self.loop, worker.log)
         self.thread = threading.Thread(target=self.run, name="event loop", daemon=True)
+        self.keepalive = cfg.keepalive
         self.queues: dict[State, OrderedDict[Connection, None]]
         self.queues = {state: OrderedDict() for state in State}
         self.timeouts = dict.fromkeys(State, worker.client_header_timeout)
-        self.timeouts |= {State.IDLE: cfg.keepalive, State.IN_APPLICATION: inf}
+        self.timeouts |= {State.IDLE: self.keepalive, State.IN_APPLICATION: inf}
         self.connections = 0
         self.accepting = self.draining = False
         self.turned = True  # whether tick() has run since the last heartbeat
@@ -73,13 +74,13 @@ class Listener:
         self.loop.close()
 
     def tick(self) -> None:
-        """Act on the deadlines that have passed."""
+        """Act on the timeouts that have passed."""
         self.turned = True
         now = monotonic()
-        for queue in self.queues.values():
+        for state, queue in self.queues.items():
             for connection in list(queue):
-                if connection.deadline > now:
-                    break  # the others have later deadlines
+                if connection.entered + self.timeouts[state] > now:
+                    break  # the others entered the state later
                 connection.expire()
         self.loop.call_later(TICK, self.tick)
 
@@ -123,7 +124,7 @@ class Listener:
             self.pause_accepting()
 
     def evictable(self) -> Connection | None:
-        """Return the connection that has been idle, or else in another state, longest.
+        """Return the longest idle connection, or else the one that has been longest in its state.
 
         Returns None if it may be in use, or if all connections are in the application.
         """
@@ -132,7 +133,7 @@ class Listener:
             for state, queue in self.queues.items()
             if queue and state is not State.IN_APPLICATION
         ]
-        oldest = min(longest, key=lambda it: (it.state is not State.IDLE, it.entered), default=None)
+        oldest = min(longest, key=lambda c: (c.state is not State.IDLE, c.entered), default=None)
         if oldest is not None:
             now = monotonic()
             age = now - oldest.entered
@@ -161,9 +162,8 @@ class Listener:
         self.sock.close()
         for state in WITHOUT_REQUEST:
             self.timeouts[state] = min(self.timeouts[state], DRAIN_TIMEOUT)
-            for connection in self.queues[state]:
-                deadline = monotonic() + self.timeouts[state]
-                connection.deadline = min(connection.deadline, deadline)
+            for connection in list(self.queues[state]):
+                connection.enter(state)
         self.end_drain()
 
     def end_drain(self) -> None:

@@ -1,8 +1,8 @@
 """HTTP/1.1 request parsing: bytes to request and environ (RFC 9112, PEP 3333).
 
-gunicorn's parser decides every doubtful case. In front of it, a regular expression recognizes the
-simple request: no body, no field that affects framing, every field once. Its environ is a copy of
-the listener's template plus its fields. tests/unit/test_parser.py compares both ways.
+A regular expression recognizes the simple request: no body, no field that affects framing, every
+field once. Its environ is a copy of the listener's template plus its fields. gunicorn parses all
+other requests. tests/unit/test_parser.py compares both parsers.
 """
 
 import io
@@ -103,7 +103,7 @@ class RequestParser:
         elif end < 0 and received.count(b"\n") == received.count(b"\r\n"):
             return None
         source = Source(received)
-        return Request(self.cfg, source, client), source.take_buffered()
+        return Request(self.cfg, source, client), source.rest()
 
     def parse_simple(self, header_section: str, client: Any) -> SimpleRequest | None:
         """Return the request if it is a simple one."""

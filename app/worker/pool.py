@@ -9,7 +9,7 @@ from typing import Any
 
 
 class ThreadPool:
-    """Threads that are started on demand, for tasks that are submitted on an event loop.
+    """Threads that are started on demand, for tasks that are submitted on the event loop.
 
     They are daemon threads: immediate shutdown does not join them. The constructor raises
     RuntimeError if the first thread cannot be started; after later failures, the tasks wait for the
@@ -27,7 +27,7 @@ class ThreadPool:
         self._start_thread()
 
     def submit(self, task: Callable[[], None], callback: Callable[[], None]) -> None:
-        """Run `task` in a thread, then `callback` on the event loop."""
+        """Run `task` in a thread, then `callback` on the event loop, even if `task` raises."""
         self.pending += 1
         if self.threads < min(self.pending, self.size) and monotonic() >= self.retry_at:
             try:
@@ -46,10 +46,10 @@ class ThreadPool:
             task, callback = self.tasks.get()
             try:
                 task()
-            except BaseException:
-                # Without this, the pool would lose the thread.
+            except BaseException:  # or else the thread would end
                 self.log.exception("Error in a thread of the pool")
-            self.loop.call_soon_threadsafe(self._end, callback)
+            finally:
+                self.loop.call_soon_threadsafe(self._end, callback)
 
     def _end(self, callback: Callable[[], None]) -> None:
         self.pending -= 1

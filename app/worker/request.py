@@ -1,4 +1,4 @@
-"""HTTP/1.1 requests: gunicorn's, with the checks of RFC 9110 and RFC 9112 that its parser omits."""
+"""gunicorn's HTTP/1.1 request, extended by the checks of RFC 9110 and 9112 that gunicorn omits."""
 
 import io
 import re
@@ -15,6 +15,9 @@ from gunicorn.http.unreader import Unreader
 MAX_HEADER_SECTION = 16384
 # Maximum size of a body that is collected before the application is called, in bytes.
 MAX_COLLECTED_BODY = 65536
+# Maximum number of bytes that gunicorn's parser gets at once, unless it asks for more. The parser
+# copies them for each chunk of a chunked body.
+READ_SIZE = 8192
 # The largest value that fits into the signed 64-bit integers of proxies.
 MAX_CONTENT_LENGTH = 2**63 - 1
 
@@ -46,24 +49,29 @@ def members(value: str) -> set[str]:
     return {member.strip(" \t").lower() for member in value.split(",")}
 
 
-def raise_limit_exceeded() -> NoReturn:
+def raise_limit_exceeded(_size: int) -> NoReturn:
     """Raise the exception for a header section that does not end within the maximum size."""
     raise errors.LimitRequestHeaders(f"header section exceeds {MAX_HEADER_SECTION} bytes")
 
 
 class Source(Unreader):
-    """Bytes for gunicorn's parser: those that are buffered, then those that receive() returns."""
+    """Bytes for gunicorn's parser: those that have been received, then those of receive()."""
 
-    receive: Callable[[], bytes]
+    receive: Callable[[int], bytes]
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, received: bytes) -> None:
         super().__init__()
-        self.buf.write(data)
+        self.received = io.BytesIO(received)
         self.receive = raise_limit_exceeded
 
-    def chunk(self, size_hint: int | None = None) -> bytes:  # noqa: ARG002 -- gunicorn's signature
-        """Return more bytes after the buffered ones have been read."""
-        return self.receive()
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Return the next bytes, or b"" if there are none."""
+        size = size_hint or READ_SIZE
+        return self.received.read(size) or self.receive(size)
+
+    def rest(self) -> bytes:
+        """Return the received bytes that the parser has not consumed."""
+        return self.take_buffered() + self.received.read()
 
 
 class Request(message.Request):
@@ -140,13 +148,17 @@ class Request(message.Request):
         return ended and not self.body.failed
 
     def bytes_of_body(self, received: bytes) -> int:
-        """Return how many bytes have to arrive before the body can be decoded.
+        """Return the number of bytes that must arrive before collect_body() can be called.
 
-        For a chunked body, that is a lower bound until its end, or a malformed chunk, is received.
+        For a chunked body, it exceeds the size of `received` until its end, or a malformed chunk,
+        has arrived.
         """
         if isinstance(self.body.reader, LengthReader):
             return self.body.reader.length
-        while (end := received.find(b"\r\n", self._chunk_offset)) >= 0:
+        while self._chunk_offset <= MAX_COLLECTED_BODY:
+            end = received.find(b"\r\n", self._chunk_offset)
+            if end < 0:
+                break
             try:
                 size = int(received[self._chunk_offset : end].partition(b";")[0], 16)
             except ValueError:
@@ -163,7 +175,7 @@ class Request(message.Request):
 
         Raises gunicorn's ParseException or NoMoreData for a malformed body.
         """
-        self.source.receive = bytes
-        self.source.unread(received)
+        self.source.received = io.BytesIO(received)
+        self.source.receive = lambda _size: b""
         self.body = io.BytesIO(self.body.read())
-        return self.source.take_buffered()
+        return self.source.rest()

@@ -37,13 +37,13 @@ class Exchange(wsgi.Response):
     keep_alive = False  # whether the response announced that the connection persists
     started = 0.0
     body_deadline = 0.0
-    flushed = False  # whether flush() was called; in a thread, which may wait for the client
-    elapsed = inf  # seconds; infinite if the response needs a thread
+    flushed = False  # whether a part of the response has been sent
+    elapsed = 0.0  # seconds; infinite if flush() was called, which may wait for the client
 
     def __init__(self, connection: "Connection", request: Any) -> None:
-        super().__init__(request, self, connection.worker.cfg)  # type: ignore[arg-type] # see above
+        super().__init__(request, self, connection.listener.worker.cfg)  # type: ignore[arg-type] # see above
         self.connection = connection
-        self.worker = connection.worker
+        self.worker = connection.listener.worker
         self.environ: dict[str, Any] = {}
         self.held = bytearray()
 
@@ -59,7 +59,7 @@ class Exchange(wsgi.Response):
             worker.pre_request(worker, request)
             self.started = perf_counter()
             if request.environ is None:
-                sock: Any = self  # create() passes it on to a response of its own
+                sock: Any = self  # create() stores it in a Response that is not used
                 _, request.environ = wsgi.create(
                     request, sock, connection.client, connection.listener.address, self.cfg
                 )
@@ -104,8 +104,7 @@ class Exchange(wsgi.Response):
                 self.result.close()
         # Content shorter than Content-Length leaves the client waiting; HEAD, 204, 304 have none.
         self.keep_alive &= self._omits_body or self.response_length in (None, self.sent)
-        if not self.flushed:
-            self.elapsed = perf_counter() - self.started
+        self.elapsed += perf_counter() - self.started
         if not in_memory:
             self.flush()
         elif not self.in_pool:
@@ -114,10 +113,10 @@ class Exchange(wsgi.Response):
 
     def fail(self, error: BaseException) -> None:
         """Respond to an error of the application or the client; called in an except clause."""
-        self.failed, self.keep_alive = True, False
+        self.failed, self.keep_alive, self.elapsed = True, False, inf
         if self.broken:
             self.worker.log.debug("Client disconnected: %s", error)
-        elif self.flushed and self.headers_sent:
+        elif self.flushed:
             self.worker.log.exception("Error handling request")  # noqa: LOG004 -- the caller's
         else:
             self.held.clear()
@@ -153,7 +152,7 @@ class Exchange(wsgi.Response):
             self.req.body_is_read  # or else the start of the next request is unknown
             and self.worker.alive
             and listener.accepting  # or else other clients wait for a connection
-            and self.cfg.keepalive
+            and listener.keepalive
         ):
             self.force_close()
         self.keep_alive = not self.should_close()
@@ -183,9 +182,10 @@ class Exchange(wsgi.Response):
 
         Raises TimeoutError if the client accepts no byte for `client_header_timeout` seconds.
         """
-        self.flushed = True
+        self.elapsed = inf
         if not self.in_pool:
             return
+        self.flushed = self.headers_sent
         data = memoryview(self.take_held())
         try:
             self.socket.settimeout(self.worker.client_header_timeout)
@@ -195,9 +195,10 @@ class Exchange(wsgi.Response):
             self.broken = True
             raise
 
-    def receive(self) -> bytes:
+    def receive(self, size: int) -> bytes:
         """Receive more of the request body in the thread pool; the whole has one deadline.
 
+        At most `size` bytes, and at most MAX_COLLECTED_BODY, are received at once.
         Raises RequestTimeoutError, or NoMoreData if the client has closed its side.
         """
         if self.req.expects_continue and not self.headers_sent:
@@ -210,7 +211,7 @@ class Exchange(wsgi.Response):
             raise RequestTimeoutError
         try:
             self.socket.settimeout(min(remaining, TIMEOUT_MAX))
-            data: bytes = self.socket.recv(MAX_COLLECTED_BODY)
+            data: bytes = self.socket.recv(min(size, MAX_COLLECTED_BODY))
         except TimeoutError:
             raise RequestTimeoutError from None
         except OSError:

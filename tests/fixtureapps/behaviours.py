@@ -89,6 +89,15 @@ def early_hints(environ: WSGIEnvironment, start_response: StartResponse) -> list
     return respond(start_response, b"done")
 
 
+def fail_after_interim_response(
+    environ: WSGIEnvironment, start_response: StartResponse
+) -> list[bytes]:
+    environ["wsgi.input"].read()
+    environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload")])
+    start_response("200 OK", [])
+    return [b"part", "not bytes"]  # type: ignore[list-item] # the error
+
+
 def exc_info(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     start_response("200 OK", [("Content-Length", "1")])
     try:
@@ -121,6 +130,7 @@ BEHAVIOURS: dict[str, Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]
     for function in (
         *(read, read_10, ignore, sleep, hang_on_event_loop, stream, release),
         *(raise_limit, endless, large, short, write, early_hints, exc_info, host),
+        fail_after_interim_response,
         *(run_event_loop, cancel, spoil_log),
     )
 }

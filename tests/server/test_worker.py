@@ -270,6 +270,36 @@ def test_early_hints_precede_response(
     assert body == b"done"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        get("/fail_after_interim_response"),
+        post("/fail_after_interim_response", "Content-Length: 100000", "Expect: 100-continue"),
+    ],
+    ids=["early hints", "100 and early hints"],
+)
+def test_error_after_interim_response_returns_500(server: Gunicorn, head: bytes) -> None:
+    with connect(server.port) as connection:
+        connection.sendall(head)
+        if head.startswith(b"POST"):
+            assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(LARGE)
+        *_, response, body = read_to_end(connection).split(b"\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert body == b'{"error": "Internal Server Error"}'
+
+
+def test_half_closed_client_gets_whole_response_without_error() -> None:
+    with behaviours() as server:
+        assert request(server.port, "GET", "/raise_limit").status == 200
+        for _ in range(QUICK_RESPONSES + 1):  # the last one on the event loop
+            with connect(server.port) as connection:
+                connection.sendall(get("/large", "Connection: close"))
+                connection.shutdown(socket.SHUT_WR)
+                assert len(read_to_end(connection)) > 30_000_000
+    assert not errors(server)
+
+
 @repeatedly
 def test_content_shorter_than_content_length_closes_connection(
     server: Gunicorn,
