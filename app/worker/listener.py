@@ -27,11 +27,11 @@ MAX_QUICK_PATH = 256
 
 # Interval between checks of the timeouts, in seconds.
 TICK = 0.5
-# A connection that has waited for less than EVICTION_AGE seconds may be in use. It is evicted only
-# if it has waited, and no connection has ended, for EVICTION_PAUSE seconds. Until then, responses
-# announce "Connection: close", which frees connections without dropped requests.
+# A connection that has been idle for less than EVICTION_AGE seconds may be in use. It is evicted
+# only if it has been idle, and no connection has ended, for EVICTION_PAUSE seconds. Until then,
+# responses announce "Connection: close", which frees connections without dropped requests.
 EVICTION_AGE = 1
-EVICTION_PAUSE = 0.01
+EVICTION_PAUSE = 0.05
 # Maximum timeout of these states during graceful shutdown, in seconds. It is not 0, because a
 # request may already have been sent.
 DRAIN_TIMEOUT = 2
@@ -98,9 +98,9 @@ class Listener:
             self.loop.call_later(EVICTION_PAUSE, self.resume_accepting)
 
     def accept(self) -> None:
-        """Accept all connections of the backlog."""
+        """Accept the connections of the backlog up to the connection limit."""
         before, limit = self.connections, self.worker.cfg.worker_connections
-        while self.connections < limit or self.evictable():
+        while self.connections < limit:
             try:
                 sock, client = self.sock.accept()
             except OSError as error:
@@ -111,8 +111,6 @@ class Listener:
                         self.worker.evict()
                     self.pause_accepting()
                 return
-            if self.connections >= limit:
-                self.evict()
             self.connections += 1
             task = self.loop.create_task(
                 self.loop.connect_accepted_socket(partial(Connection, self, client), sock)
@@ -122,11 +120,17 @@ class Listener:
         # Only before the first accept() is it known that a client waits.
         if self.connections == before:
             self.pause_accepting()
+            self.evict_later()
 
-    def evictable(self) -> Connection | None:
-        """Return the longest idle connection, or else the one that has been longest in its state.
+    def evict_later(self) -> None:
+        """Evict a connection after the requests that have arrived have been read."""
+        # asyncio runs timers after the callbacks of select().
+        self.loop.call_later(0, self.evict)
 
-        Returns None if it may be in use, or if all connections are in the application.
+    def evict(self) -> None:
+        """Close the longest idle connection, or else the one that has been longest in its state.
+
+        Does nothing if it may be in use, or if all connections are in the application.
         """
         longest = [
             next(iter(queue))
@@ -137,15 +141,8 @@ class Listener:
         if oldest is not None:
             now = monotonic()
             age = now - oldest.entered
-            if age < EVICTION_AGE and min(age, now - self.last_release) < EVICTION_PAUSE:
-                return None
-        return oldest
-
-    def evict(self) -> None:
-        """Close the connection that evictable() returns."""
-        if oldest := self.evictable():
-            self.last_release = monotonic()
-            oldest.close()
+            if age >= EVICTION_AGE or min(age, now - self.last_release) >= EVICTION_PAUSE:
+                oldest.close()
 
     def release(self) -> None:
         """Remove a closed connection from the count, and accept another one."""

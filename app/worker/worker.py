@@ -93,7 +93,7 @@ class Worker(base.Worker):
         """Have each listener evict a connection, to free a file descriptor."""
         for listener in self.listeners:
             if not listener.loop.is_closed():
-                listener.loop.call_soon_threadsafe(listener.evict)
+                listener.loop.call_soon_threadsafe(listener.evict_later)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Log an error and send the response to it."""
