@@ -29,7 +29,7 @@ class State(enum.IntEnum):
     """
 
     IDLE = enum.auto()  # waits for the first byte of another request
-    READING = enum.auto()  # waits for the rest of a header section
+    READING = enum.auto()  # waits for a header section
     COLLECTING = enum.auto()  # waits for the rest of a small body
     IN_APPLICATION = enum.auto()  # in the queue of the thread pool, or in one of its threads
     WRITING = enum.auto()  # waits until the kernel has accepted the response

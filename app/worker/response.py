@@ -38,7 +38,7 @@ class Exchange(wsgi.Response):
     started = 0.0
     body_deadline = 0.0
     flushed = False  # whether a part of the response has been sent
-    elapsed = 0.0  # seconds; infinite if flush() was called, which may wait for the client
+    elapsed = 0.0  # seconds; infinite after an error, or flush(), which may wait for the client
 
     def __init__(self, connection: "Connection", request: Any) -> None:
         super().__init__(request, self, connection.listener.worker.cfg)  # type: ignore[arg-type] # see above

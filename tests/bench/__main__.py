@@ -74,8 +74,6 @@ System calls per request on one persistent connection, counted by strace in
 among them (PSS). The time from the command to the first answer is the median of {footprint.STARTS}.
 
 {footprints}
-asyncio, which the master process imports before the fork, takes about 1.7 MB in each process.
-
 ## Scrapes
 
 Of hello-wsgi, medians of {scrape_time.SCRAPES}. Recycled workers were killed, 2 at a time.
@@ -103,11 +101,15 @@ def figures(milliseconds: dict[int, float]) -> Iterator[tuple[int, str]]:
     return ((number, f"{figure:.2f}") for number, figure in milliseconds.items())
 
 
+def number_of_connections(number: int) -> str:
+    return f"{number} connection{'s' * (number > 1)}"
+
+
 def load_tables(loads: Loads) -> Iterator[str]:
     head = ["", "requests/s", "times as many has hello-wsgi", "p50, ms", "p99, ms"]
     for connections in load.CONNECTIONS:
         ours = loads[SERVICE.name][connections].requests_per_second
-        yield f"### {connections} connection{'s' * (connections > 1)}\n"
+        yield f"### {number_of_connections(connections)}\n"
         yield table(
             [*head, "CPU a request, µs"],
             [
@@ -150,13 +152,11 @@ def goals(measured: Measured) -> Iterator[list[str]]:
         (32, 6, FLASK),
     ):
         ours, theirs = (measured.loads[it.name][connections] for it in (SERVICE, contender))
-        subject = f"throughput / {contender.name}, {connections} connection" + "s" * (
-            connections > 1
-        )
+        subject = f"throughput / {contender.name}, {number_of_connections(connections)}"
         yield line(subject, ">=", goal, ours.requests_per_second / theirs.requests_per_second)
     for connections in load.CONNECTIONS:
         ours, theirs = (measured.loads[it.name][connections] for it in (SERVICE, STOCK))
-        subject = f"p99 / {STOCK.name}, {connections} connection" + "s" * (connections > 1)
+        subject = f"p99 / {STOCK.name}, {number_of_connections(connections)}"
         yield line(subject, "<=", 1, ours.p99 / theirs.p99)
     yield line("throughput / gthread, waiting, minimum", ">=", 0.95, min(measured.waits.values()))
     yield line("p99 of `/livez` with busy threads, ms", "<=", 50, measured.livez)

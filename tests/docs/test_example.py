@@ -1,4 +1,4 @@
-"""Does "Make it yours" in README.md do what it says? It is done to a copy, which is then tested."""
+"""Section "Use it as a template" of README.md, applied to a copy, whose tests then run."""
 
 import os
 import shutil
