@@ -1,26 +1,29 @@
-"""Which gunicorn do we run? Settings in gunicorn's names, and its hooks."""
+"""gunicorn's settings and hooks. Nothing here imports the application: a reload loads it anew."""
 
+import json
 import os
+import signal
 import socket
 from http import HTTPStatus
 from typing import Any
 
-from gunicorn import util
+from gunicorn import SERVER, util
+from gunicorn.app import base as app_base
+from gunicorn.workers import base as workers_base
 
-from app import metrics
-from app.application import error_response
 from app.logs import Logger
+from app.master import Master
 from app.settings import Settings
+from app.shared_memory import Heartbeat
 from app.worker import Worker
 
 settings = Settings.from_environ(os.environ)
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
 
 wsgi_app = "app.wsgi:application"
-bind = [f"{host}:{settings.port}", f"{host}:{settings.management_port}"]
+bind = f"{host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "app.worker.Worker"
-Worker.client_header_timeout = settings.client_header_timeout
 threads = settings.threads
 keepalive = settings.keepalive
 graceful_timeout = settings.graceful_timeout
@@ -33,47 +36,55 @@ limit_request_line = 8190
 # No peer is trusted to say who the client is, or where the application is mounted.
 forwarded_allow_ips = ""
 forwarder_headers = ""
+os.environ.pop("SCRIPT_NAME", None)
 # Its socket would need a directory that can be written.
 control_socket_disable = True
-# A heartbeat on a disk can block a worker, and a read-only root has no place for it.
-shared_memory = "/dev/shm"  # noqa: S108 -- what is made there is made with mkstemp and mkdtemp
-worker_tmp_dir = shared_memory if os.access(shared_memory, os.W_OK) else None
+
+Worker.client_header_timeout = settings.client_header_timeout
+Master.management = (settings.host, settings.management_port)
 
 
 def write_error(client: socket.socket, status: int, _reason: str, _message: str) -> None:
-    """Answer what never reached the application, or made it raise, without a word of the request.
+    """Send the response to a request that is malformed or that the application failed to serve.
 
     gunicorn's own page is HTML, quotes the request, and calls a 501 "Bad Request".
     """
     # Python before 3.13 has the older phrase of RFC 7231 for this one.
     phrase = "URI Too Long" if status == 414 else HTTPStatus(status).phrase
-    response = error_response(f"{status} {phrase}")
-    head = (
-        f"HTTP/1.1 {response.status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        f"Content-Length: {len(response.body)}\r\nDate: {util.http_date()}\r\n\r\n"
+    body = json.dumps({"error": phrase})
+    response = (
+        f"HTTP/1.1 {status} {phrase}\r\nServer: {SERVER}\r\nDate: {util.http_date()}\r\n"
+        "Connection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
     )
-    util.write_nonblock(client, head.encode() + response.body)
+    util.write_nonblock(client, response.encode())
 
 
-# gunicorn looks the name up at each call, and passes the arguments by position.
+# gunicorn looks these names up when it uses them.
+app_base.Arbiter = Master  # type: ignore[attr-defined] # the stubs lack it
+workers_base.WorkerTmp = Heartbeat  # type: ignore[attr-defined,assignment] # a subclass
 util.write_error = write_error  # type: ignore[assignment] # the names of the arguments differ
 
 
-def when_ready(server: Any) -> None:
-    # In memory too, for the same reasons.
-    server.slots = metrics.Slots(settings.prometheus_multiproc_dir, worker_tmp_dir)
-
-
 def pre_fork(server: Any, worker: Any) -> None:
-    worker.slot = server.slots.lend({other.slot for other in server.WORKERS.values()})
+    worker.slot = server.slots.allocate({other.slot for other in server.WORKERS.values()})
 
 
-def post_fork(_server: Any, worker: Any) -> None:
-    metrics.use_slot(worker.slot)
-    # Where the setting is 0, the kernel has chosen the port.
-    _, management = worker.sockets
-    os.environ["MANAGEMENT_PORT"] = str(management.getsockname()[1])
+def post_fork(server: Any, worker: Any) -> None:
+    server.slots.use(worker.slot)
+    if server.cfg.reuse_port:
+        worker.sockets += server.LISTENERS
 
 
-def on_exit(server: Any) -> None:
-    server.slots.close()
+def post_worker_init(_worker: Any) -> None:
+    from app import metrics  # noqa: PLC0415 -- the master process must not import the application
+
+    metrics.initialise()
+    # A terminal that closes sends SIGHUP to all processes. The master process decides what to do.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # See Master.spawn_worker().
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    server.slots.clear_gauges(worker.slot)

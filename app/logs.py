@@ -1,14 +1,18 @@
-"""What does the service say of itself? One JSON object a line (RFC 8259) on stdout."""
+"""Log on standard output: one JSON object (RFC 8259) per line, which never blocks the service."""
 
 import json
 import logging
 import os
 import re
-import sys
-from collections.abc import MutableMapping
-from contextlib import suppress
+import select
+import socket
+import stat
+import traceback
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from json.encoder import encode_basestring_ascii as quote
+from threading import Lock
 from time import time
 from typing import Any
 
@@ -16,6 +20,7 @@ from gunicorn import glogging
 from gunicorn.config import Config
 from gunicorn.http import Request
 from gunicorn.http.wsgi import Response
+from prometheus_client import Counter
 
 Environ = MutableMapping[str, Any]
 
@@ -24,13 +29,18 @@ ACCESS_LOG = "app.access_log"
 
 STDOUT = 1
 
-# What a client sends is cut to so many characters. Even with each of them escaped, a line is then
-# shorter than what a pipe takes in one piece, 4096 bytes (PIPE_BUF, pipe(7)), and goes out in one
-# write: so the lines of several workers never mix.
-LONGEST = 256
-
-# Warnings and errors that a process logs in a second: a client can cause any number of them.
-MOST_A_SECOND = 10
+# A pipe takes a line of up to 4,096 bytes in one piece (PIPE_BUF, pipe(7)), so that the lines of
+# several processes do not mix.
+MAX_LINE = 4096
+# Maximum length of a field value that a client sends, in characters. The escape sequence of a
+# character has up to 6.
+MAX_FIELD = 256
+# Maximum sizes of a message and of a traceback, in bytes and with escape sequences.
+MAX_MESSAGE, MAX_TRACEBACK = 1024, 2560
+# Maximum number of a traceback's frames and other parts; a frame takes at least 60 bytes.
+MAX_TRACEBACK_PARTS = 40
+# Maximum number of warnings and errors per second and process: clients can cause any number.
+MAX_PER_SECOND = 10
 
 # A template: json.dumps of the whole would take several times as long.
 ACCESS_LINE = (
@@ -42,45 +52,178 @@ ACCESS_LINE = (
 # W3C Trace Context, "traceparent Header", version 00; an id of zeros only is invalid.
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
+DROPPED = Counter(
+    "log_lines_dropped_total",
+    "Log lines that were not written.",
+    ("reason",),
+    registry=None,
+)
+# The reader of the log is too slow; writing fails; the limit of warnings and errors per second.
+BLOCKED, FAILED, RATE_LIMIT = "blocked", "failed", "rate_limit"
+
 
 def rfc3339(timestamp: float) -> str:
-    """Format seconds since the epoch as RFC 3339 has it, in UTC."""
+    """Format seconds since the epoch as in RFC 3339, in UTC."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-class JSONFormatter(logging.Formatter):
-    """Formats the records of the logging module, a traceback in a field of its own."""
+def escaped_size(text: str) -> int:
+    """Return the size of `text` in a JSON string."""
+    return len(quote(text)) - 2
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Format `record`; json.dumps escapes control characters and all that is not ASCII."""
+
+def shorten(text: str, size: int) -> str:
+    """Return the start of `text` that takes at most `size` bytes in a JSON string."""
+    text = text[:size]
+    while (excess := escaped_size(text) - size) > 0:
+        # A character takes up to 12 bytes.
+        text = text[: -max(1, excess // 12)]
+    return text
+
+
+def format_traceback(exc_info: Any) -> str:
+    """Return the traceback of at most MAX_TRACEBACK bytes, without the frames in the middle."""
+    parts = [shorten(part, MAX_TRACEBACK // 4) for part in traceback.format_exception(*exc_info)]
+    for kept in range(min(len(parts), MAX_TRACEBACK_PARTS), 2, -1):
+        end = len(parts) - (kept + 1) // 2
+        omitted = sum(part.startswith("  File ") for part in parts[kept // 2 : end])
+        notice = f"  ... {omitted} frames omitted ...\n" if omitted else ""
+        text = "".join((*parts[: kept // 2], notice, *parts[end:])).rstrip("\n")
+        if escaped_size(text) <= MAX_TRACEBACK:
+            break
+    return text
+
+
+def write_without_blocking(fd: int) -> Callable[[bytes], int]:
+    """Return a function that writes to `fd`, and raises BlockingIOError instead of waiting.
+
+    It does not set O_NONBLOCK on the open file description, which the shell and others share.
+    """
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISREG(mode):
+            return partial(os.write, fd)
+        if stat.S_ISSOCK(mode):
+            send = socket.socket(fileno=os.dup(fd)).send
+            return lambda data: send(data, socket.MSG_DONTWAIT)
+        # Another open file description for the same pipe or terminal.
+        return partial(os.write, os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:  # no /proc, or a pipe or terminal of another user
+        return partial(write_if_ready, fd)
+
+
+def write_if_ready(fd: int, data: bytes) -> int:
+    """Write to `fd` if it accepts data. The write may block if another process is faster."""
+    if not select.select((), (fd,), (), 0)[1]:
+        raise BlockingIOError
+    return os.write(fd, data)
+
+
+class Output:
+    """Writes lines to a file descriptor without ever waiting for the reader.
+
+    Lines that cannot be written are dropped and counted. When the descriptor accepts data again,
+    a line states how many were dropped.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.write = write_without_blocking(fd)
+        self.lock = Lock()
+        self.reset()
+        os.register_at_fork(after_in_child=self.reset)
+
+    def reset(self) -> None:
+        """Forget the lines of the parent process."""
+        self.rest = b""  # of a line that has been written in part
+        self.dropped = 0
+
+    def write_line(self, line: bytes) -> None:
+        """Write a line, or drop it."""
+        with self.lock:
+            if reason := self._report() or self._try(line):
+                self.dropped += 1
+                DROPPED.labels(reason).inc()
+
+    def flush(self) -> None:
+        """Report the dropped lines if the descriptor accepts data again."""
+        with self.lock:
+            self._report()
+
+    def _report(self) -> str:
+        if not self.dropped:
+            return ""
+        fields = {
+            "time": rfc3339(time()),
+            "level": "warning",
+            "logger": __name__,
+            "message": "Log lines dropped",
+            "dropped": self.dropped,
+        }
+        reason = self._try(json.dumps(fields).encode() + b"\n")
+        if not reason:
+            self.dropped = 0
+        return reason
+
+    def _try(self, line: bytes) -> str:
+        """Write a line; return the reason if that is not possible."""
+        try:
+            if self.rest:
+                self.rest = self.rest[self.write(self.rest) :]
+                if self.rest:
+                    return BLOCKED
+            self.rest = line[self.write(line) :]
+        except BlockingIOError:
+            return BLOCKED
+        except OSError:
+            return FAILED
+        return ""
+
+
+class Handler(logging.Handler):
+    """Writes the records of the logging module as JSON, a traceback in a field of its own."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self.output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`; json.dumps escapes control characters and all that is not ASCII."""
         fields: dict[str, object] = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage()[: 4 * LONGEST],
+            "logger": shorten(record.name, MAX_FIELD),
+            "message": shorten(record.getMessage(), MAX_MESSAGE),
         }
         if dropped := getattr(record, "dropped", 0):
             fields["dropped"] = dropped
-        if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+        if record.exc_info and record.exc_info[0]:
+            fields["traceback"] = format_traceback(record.exc_info)
+        self.output.write_line(json.dumps(fields).encode() + b"\n")
+
+    def flush(self) -> None:
+        """Report dropped lines."""
+        self.output.flush()
 
 
-class Flood(logging.Filter):
-    """Drops warnings and errors that are too many for a second; the next one tells how many."""
+class RateLimitFilter(logging.Filter):
+    """Drops the warnings and errors of a second that exceed MAX_PER_SECOND.
+
+    The next one states how many were dropped.
+    """
 
     second = 0
     passed = 0
     dropped = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell if `record` may pass; what is no warning and no error may."""
+        """Return False for warnings and errors that exceed the rate limit."""
         if record.levelno < logging.WARNING:
             return True
         if self.second != int(record.created):
             self.second, self.passed = int(record.created), 0
-        if self.passed == MOST_A_SECOND:
+        if self.passed == MAX_PER_SECOND:
             self.dropped += 1
+            DROPPED.labels(RATE_LIMIT).inc()
             return False
         self.passed += 1
         record.dropped, self.dropped = self.dropped, 0
@@ -88,15 +231,21 @@ class Flood(logging.Filter):
 
 
 class Logger(glogging.Logger):
-    """gunicorn's logger, without the handlers and formats of its own."""
+    """gunicorn's logger, without its own handlers and formats."""
+
+    output: Output
 
     def setup(self, cfg: Config) -> None:
-        """Set up the logging module; gunicorn calls this at start and at each reload."""
+        """Set up the logging module; gunicorn calls this at startup and at each reload."""
         self.cfg = cfg
         self.error_log.propagate = True
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(JSONFormatter())
-        handler.addFilter(Flood())
+        if not hasattr(self, "output"):
+            self.output = Output(STDOUT)
+        # Created now, so that the series start at 0.
+        for reason in (BLOCKED, FAILED, RATE_LIMIT):
+            DROPPED.labels(reason)
+        handler = Handler(self.output)
+        handler.addFilter(RateLimitFilter())
         logging.basicConfig(level=cfg.loglevel.upper(), handlers=[handler], force=True)
         logging.captureWarnings(capture=True)
         self.access_enabled = logging.getLogger().isEnabledFor(logging.INFO)
@@ -104,23 +253,24 @@ class Logger(glogging.Logger):
     def access(
         self, resp: Response, req: Request, environ: Environ, request_time: timedelta
     ) -> None:
-        """Write the access log's line; gunicorn calls this when the answer has left."""
+        """Write a line of the access log; gunicorn calls this after the response."""
         if not self.access_enabled or environ.get(ACCESS_LOG) is False:
             return
         trace = TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-        line = ACCESS_LINE % (
-            rfc3339(time()),
-            quote(environ["REMOTE_ADDR"]),
-            quote(req.method or ""),
-            quote((req.path or "")[:LONGEST]),
-            quote((req.query or "")[:LONGEST]),
-            # There is none if the application never called start_response.
-            int((resp.status or "500")[:3]),
-            resp.sent,
-            request_time.total_seconds(),
-            quote(environ.get("HTTP_USER_AGENT", "")[:LONGEST]),
-            f'"{trace[1]}"' if trace else "null",
-        )
-        # Nobody may read the log any more, which is no reason to end the connection.
-        with suppress(OSError):
-            os.write(STDOUT, line.encode())
+        for size in (MAX_FIELD, MAX_FIELD // 4):
+            line = ACCESS_LINE % (
+                rfc3339(time()),
+                quote(environ["REMOTE_ADDR"]),
+                quote(req.method or ""),
+                quote((req.path or "")[:size]),
+                quote((req.query or "")[:size]),
+                # There is none if the application never called start_response.
+                int((resp.status or "500")[:3]),
+                resp.sent,
+                request_time.total_seconds(),
+                quote(environ.get("HTTP_USER_AGENT", "")[:size]),
+                f'"{trace[1]}"' if trace else "null",
+            )
+            if len(line) <= MAX_LINE:
+                break
+        self.output.write_line(line.encode())

@@ -1,28 +1,23 @@
-"""How are requests counted? Exactly, whoever dies, in a bounded number of files and series.
+"""Prometheus metrics of the service, in a bounded number of time series.
 
-In prometheus-client's multiprocess mode each process counts in files of its own, named after its
-id, and a worker that dies leaves them. Here they are named after slots: the arbiter lends a new
-worker the lowest slot that no living worker holds, and it counts on from where the last stopped.
+They stay exact when workers are killed: see app/shared_memory.py.
 """
 
-import itertools
 import os
-import shutil
-import tempfile
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from http import HTTPMethod
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import PLATFORM_COLLECTOR, Counter, Histogram, ProcessCollector, values
+from prometheus_client import PLATFORM_COLLECTOR, Histogram, ProcessCollector
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app import __version__
+from app.shared_memory import Value, parse_key
 from app.worker.request import status_of
 
 # Named here, as the annotations of a nested function are evaluated at each request.
@@ -36,7 +31,7 @@ REQUEST_DURATION = Histogram(
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
     registry=None,
 )
-# They exist from the start: rate() does not see a series rise from nothing to 1.
+# Initialised to 0: rate() cannot see the first increment of a series that did not exist.
 EXPECTED_SERIES = (
     ("GET", "/hello", "200"),
     ("HEAD", "/hello", "200"),
@@ -91,61 +86,44 @@ def instrument(application: WSGIApplication, routes: Container[str]) -> WSGIAppl
     return instrumented
 
 
-def _count_in(slot: int) -> None:
-    """Make the series that come into being from now on count in the files of `slot`."""
-    values.ValueClass = values.MultiProcessValue(lambda: slot)
-
-
-def use_slot(slot: int) -> None:
-    """Count in `slot`: a worker's first call, before any series exists in its process."""
-    _count_in(slot)
+def initialise() -> None:
+    """Create the expected series; called in each worker before its first request."""
     for labels in EXPECTED_SERIES:
         _series(*labels)
 
 
-class Slots:
-    """The arbiter's side: it owns the directory of the files and lends all slots but 0, its own.
-
-    `directory` is made if it is missing, and emptied of the files of an earlier run. Without one
-    it is a temporary directory in `parent` (see tempfile), removed by close().
-    """
-
-    def __init__(self, directory: Path | None, parent: str | None = None) -> None:
-        self.temporary = directory is None
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="hello-wsgi-", dir=parent))
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for file in self.directory.glob("*.db"):
-            file.unlink()
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.directory)
-        _count_in(0)
-        self.spawned = Counter(
-            "gunicorn_workers_spawned_total", "Workers started since gunicorn did.", registry=None
-        )
-
-    def lend(self, taken: Container[int]) -> int:
-        """Return the lowest slot that is not `taken` by a worker that may still be alive."""
-        self.spawned.inc()
-        return next(slot for slot in itertools.count(1) if slot not in taken)
-
-    def close(self) -> None:
-        """Remove the directory, if it is ours."""
-        if self.temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
+def merge(slots: Iterable[tuple[bytes, float]]) -> Iterable[Metric]:
+    """Add up the values of the slots, and the buckets of each histogram."""
+    totals: dict[bytes, float] = defaultdict(float)
+    for key, value in slots:
+        totals[key] += value
+    metrics: dict[str, Metric] = {}
+    buckets: dict[tuple[str, ...], float] = defaultdict(float)
+    for key, value in totals.items():
+        type_, name, sample, labels, documentation = parse_key(key)
+        metric = metrics.setdefault(name, Metric(name, documentation, type_))
+        if "le" not in labels:
+            metric.add_sample(sample, labels, value)
+            continue
+        # In ascending order, as they were created.
+        others = {label: labels[label] for label in labels if label != "le"}
+        histogram = name, *others.values()
+        buckets[histogram] += value
+        metric.add_sample(sample, labels, buckets[histogram])
+        if labels["le"] == "+Inf":
+            metric.add_sample(f"{name}_count", others, buckets[histogram])
+    return metrics.values()
 
 
 class Exposition(Collector):
-    """What a scrape shows: all slots added up, the arbiter's process, who we are."""
+    """Content of a scrape: the sums of all slots, the master process, the service."""
 
-    arbiter = ProcessCollector(pid=os.getppid, registry=None)
+    master = ProcessCollector(pid=os.getppid, registry=None)
     target = InfoMetricFamily("target", "The service that is scraped.", RESOURCE)
 
     def collect(self) -> Iterator[Metric]:
         """Read the metrics."""
-        files = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db")
-        # A file is empty for a moment when it is new, and for good if its worker dies just then.
-        # In another order their sums might round down, which looks like a restart of the counter.
-        written = sorted(str(file) for file in files if file.stat().st_size)
-        yield from MultiProcessCollector.merge(written)
-        yield from self.arbiter.collect()
+        yield from merge(Value.slots.read())
+        yield from self.master.collect()
         yield from PLATFORM_COLLECTOR.collect()
         yield self.target

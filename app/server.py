@@ -1,23 +1,55 @@
-"""How is the service started? The settings are checked, then gunicorn takes over."""
+"""Command that starts the service: gunicorn with the settings of the environment."""
 
 import os
+import resource
 import runpy
+import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from app.settings import Settings
 
+# A worker without connections has about 25 open.
+MIN_FILE_DESCRIPTORS = 64
+
+
+def end_quietly(*_: object) -> NoReturn:
+    """End the process at a signal before gunicorn handles signals."""
+    sys.exit(0)
+
+
+def occupy_standard_streams() -> None:
+    """Open closed standard streams, so that no socket gets their descriptors."""
+    for fd, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # Writing a line to standard output still fails, and counts as dropped.
+            os.open(os.devnull, mode)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")
+
 
 def main() -> None:
-    """Run `python -m gunicorn --config app/gunicorn.conf.py`, with further arguments if any."""
-    # gunicorn reads WEB_CONCURRENCY as it is imported, before any configuration file, and a bad
-    # value ends in a traceback there.
+    """Run `python -m gunicorn --config app/gunicorn.conf.py`, with further arguments if any.
+
+    A startup that fails ends with one line on stderr and exit status 1.
+    """
+    # Process 1 of a container would ignore SIGTERM, and SIGINT would print a traceback.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end_quietly)
+    occupy_standard_streams()
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < MIN_FILE_DESCRIPTORS:
+        sys.exit(f"hello-wsgi: ulimit -n {limit}: expected at least {MIN_FILE_DESCRIPTORS}")
     try:
+        # gunicorn reads WEB_CONCURRENCY when it is imported, before any configuration file.
         Settings.from_environ(os.environ)
-    except ValueError as error:
+        sys.argv[1:1] = ["--config", str(Path(__file__).with_name("gunicorn.conf.py"))]
+        runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
+    except (OSError, ValueError) as error:
         sys.exit(f"hello-wsgi: {error}")
-    sys.argv[1:1] = ["--config", str(Path(__file__).with_name("gunicorn.conf.py"))]
-    runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -35,23 +34,6 @@ def _log_level(environ: Mapping[str, str]) -> str:
     if value.lower() not in LOG_LEVELS:
         raise ValueError(f"LOG_LEVEL={value!r} is not allowed: it must be {', '.join(LOG_LEVELS)}")
     return value.lower()
-
-
-def _directory(environ: Mapping[str, str], name: str) -> Path | None:
-    value = environ.get(name)
-    if value is None:
-        return None
-    path = Path(value)
-    try:
-        with suppress(FileNotFoundError):
-            path.stat()
-        nearest = next(parent for parent in (path, *path.parents) if parent.exists())
-        writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-    except OSError:  # its name is too long
-        writable = False
-    if not value or not writable:
-        raise ValueError(f"{name}={value!r} is not allowed: it must be a writable directory")
-    return path
 
 
 def available_cpus(root: Path = Path("/")) -> int:
@@ -97,7 +79,6 @@ class Settings(NamedTuple):
     graceful_timeout: int
     keepalive: int
     client_header_timeout: int
-    prometheus_multiproc_dir: Path | None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -112,7 +93,6 @@ class Settings(NamedTuple):
             graceful_timeout=_integer(environ, "GRACEFUL_TIMEOUT", 20, 1, 3600),
             keepalive=_integer(environ, "KEEPALIVE", 75, 0, 3600),
             client_header_timeout=_integer(environ, "CLIENT_HEADER_TIMEOUT", 5, 1, 3600),
-            prometheus_multiproc_dir=_directory(environ, "PROMETHEUS_MULTIPROC_DIR"),
         )
         if settings.port == settings.management_port != 0:
             raise ValueError(f"MANAGEMENT_PORT='{settings.port}' is not allowed: it equals PORT")

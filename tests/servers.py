@@ -15,6 +15,7 @@ from typing import IO, Any, Self
 
 import psutil
 
+from app.shared_memory import SLOT_SIZE
 from tests.client import DEADLINE, Answer, request
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +122,12 @@ class Gunicorn(Server):
         """Wait until so many workers have been started, and those alive listen to signals."""
         self.wait_until(lambda: self.ended or len(self.messages("Booting worker")) >= count)
         eventually(lambda: all(map(handles_signals, self.workers())))
+
+    def slots(self) -> int:
+        """Return the number of slots in the shared memory, that of the master process included."""
+        files = Path(f"/proc/{self.pid}/fd").iterdir()
+        [metrics] = [file for file in files if os.readlink(file).startswith("/memfd:metrics")]
+        return metrics.stat().st_size // SLOT_SIZE
 
     def workers(self) -> list[int]:
         return [child.pid for child in psutil.Process(self.pid).children()]

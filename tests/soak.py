@@ -9,12 +9,10 @@ import random
 import signal
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -52,7 +50,7 @@ class Sample(NamedTuple):
     megabytes: float  # PSS, of all processes
     descriptors: int
     threads: int
-    files: int
+    slots: int
     log: int  # lines
 
 
@@ -79,19 +77,19 @@ class Hostile(threading.Thread):
                 self.faults.append((message, found))
 
 
-def sample(server: Gunicorn, directory: Path) -> Sample:
+def sample(server: Gunicorn) -> Sample:
     arbiter = psutil.Process(server.pid)
     processes = (arbiter, *arbiter.children())
     return Sample(
         sum(process.memory_full_info().pss for process in processes) / 1e6,
         sum(process.num_fds() for process in processes),
         sum(process.num_threads() for process in processes),
-        len(list(directory.iterdir())),
+        server.slots(),
         len(server.stdout),
     )
 
 
-def watch(server: Gunicorn, directory: Path, between: Callable[[], object]) -> list[Sample]:
+def watch(server: Gunicorn, between: Callable[[], object]) -> list[Sample]:
     """Take samples for half the time, and do something in between."""
     samples = []
     for _ in range(SAMPLES):
@@ -100,7 +98,7 @@ def watch(server: Gunicorn, directory: Path, between: Callable[[], object]) -> l
             between()
             threading.Event().wait(1)
         try:
-            samples.append(sample(server, directory))
+            samples.append(sample(server))
         except psutil.NoSuchProcess:  # a worker that has just ended
             continue
         print("  ".join(f"{figure:11.1f}" for figure in samples[-1]), flush=True)
@@ -125,20 +123,17 @@ def growth(samples: list[Sample], field: str) -> float:
 
 def main() -> None:
     rng = random.Random(1)
-    with (
-        tempfile.TemporaryDirectory(dir="/dev/shm") as name,
-        gunicorn(PROMETHEUS_MULTIPROC_DIR=name) as server,
-    ):
+    with gunicorn() as server:
         clients = [KeepAliveClient(server.port) for _ in range(CLIENTS)]
         scraper, hostile = Scraper(server), Hostile(server.port)
         for thread in (*clients, scraper, hostile):
             thread.start()
         with Crowd(server.port, CROWDS) as crowd:
             print("  ".join(f"{field:>11}" for field in Sample._fields))
-            watch(server, Path(name), lambda: disturb(server, rng))
+            watch(server, lambda: disturb(server, rng))
             before = settled(server)
             print("the same workers from here on:")
-            steady = watch(server, Path(name), lambda: None)
+            steady = watch(server, lambda: None)
             after = server.workers()
         scraper.stopped = hostile.stopped = True
         for client in clients:

@@ -9,6 +9,9 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client import Gauge
+
+from app.listeners import role_of
 from app.worker.connection import Connection, State
 from app.worker.parser import RequestParser
 from app.worker.pool import ThreadPool
@@ -37,6 +40,22 @@ EVICTION_PAUSE = 0.05
 DRAIN_TIMEOUT = 2
 WITHOUT_REQUEST = (State.IDLE, State.READING, State.LINGERING)
 
+CONNECTIONS_OPEN = Gauge(
+    "gunicorn_connections_open", "Open connections.", ("listener",), registry=None
+)
+CONNECTIONS_MAX = Gauge(
+    "gunicorn_connections_max", "Connection limit of all workers.", ("listener",), registry=None
+)
+THREADS_BUSY = Gauge(
+    "gunicorn_threads_busy", "Threads that serve a request.", ("listener",), registry=None
+)
+THREADS_MAX = Gauge(
+    "gunicorn_threads_max",
+    "Maximum number of threads of all workers.",
+    ("listener",),
+    registry=None,
+)
+
 # The process or the system has no free file descriptor or memory.
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
@@ -51,7 +70,11 @@ class Listener:
         self.address = sock.getsockname()
         self.parser = RequestParser(cfg, self.address)
         self.loop = asyncio.new_event_loop()
-        self.pool = ThreadPool(cfg.threads, self.loop, worker.log)
+        role = role_of(sock)
+        self.open = CONNECTIONS_OPEN.labels(role)
+        CONNECTIONS_MAX.labels(role).inc(cfg.worker_connections)
+        THREADS_MAX.labels(role).inc(cfg.threads)
+        self.pool = ThreadPool(cfg.threads, self.loop, worker.log, THREADS_BUSY.labels(role))
         self.thread = threading.Thread(target=self.run, name="event loop", daemon=True)
         self.keepalive = cfg.keepalive
         self.queues: dict[State, OrderedDict[Connection, None]]
@@ -112,6 +135,7 @@ class Listener:
                     self.pause_accepting()
                 return
             self.connections += 1
+            self.open.inc()
             task = self.loop.create_task(
                 self.loop.connect_accepted_socket(partial(Connection, self, client), sock)
             )
@@ -147,6 +171,7 @@ class Listener:
     def release(self) -> None:
         """Remove a closed connection from the count, and accept another one."""
         self.connections -= 1
+        self.open.dec()
         self.last_release = monotonic()
         self.resume_accepting()
         self.end_drain()

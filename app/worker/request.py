@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 from gunicorn import util
@@ -27,21 +28,28 @@ AUTHORITY = re.compile(
 )
 
 
-RESPONSE_ERRORS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)  # type: ignore[attr-defined] # the stubs lack them
-REQUEST_ERRORS = (errors.ParseException, errors.NoMoreData)
-
-
 class RequestTimeoutError(TimeoutError):
     """The client did not send the request in time."""
 
 
-def status_of(error: BaseException) -> int:
+# Statuses of the responses to exceptions, of which the first that matches counts.
+STATUSES: tuple[tuple[Any, HTTPStatus], ...] = (
+    (RequestTimeoutError, HTTPStatus.REQUEST_TIMEOUT),
+    (errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
+    (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    (errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
+    (errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
+    # The application has set an invalid header.
+    (errors.InvalidResponseHeader, HTTPStatus.INTERNAL_SERVER_ERROR),  # type: ignore[attr-defined] # the stubs lack it
+    (errors.InvalidResponseHeaderName, HTTPStatus.INTERNAL_SERVER_ERROR),  # type: ignore[attr-defined] # as above
+    ((errors.ParseException, errors.NoMoreData), HTTPStatus.BAD_REQUEST),
+    (BaseException, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+
+
+def status_of(error: BaseException) -> HTTPStatus:
     """Return the status of the response to an exception that the application does not handle."""
-    if isinstance(error, RequestTimeoutError):
-        return 408
-    if isinstance(error, RESPONSE_ERRORS):  # the application set an invalid header
-        return 500
-    return 400 if isinstance(error, REQUEST_ERRORS) else 500
+    return next(status for kind, status in STATUSES if isinstance(error, kind))
 
 
 def members(value: str) -> set[str]:

@@ -56,8 +56,8 @@ class Exchange(wsgi.Response):
         """Call the application; return whether the content of the response is in memory."""
         worker, connection, request = self.worker, self.connection, self.req
         try:
-            worker.pre_request(worker, request)
             self.started = perf_counter()
+            worker.pre_request(worker, request)
             if request.environ is None:
                 sock: Any = self  # create() stores it in a Response that is not used
                 _, request.environ = wsgi.create(

@@ -1,5 +1,6 @@
 """Worker process: signals, heartbeat and shutdown."""
 
+import logging
 import os
 import select
 import sys
@@ -8,11 +9,11 @@ from time import monotonic
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.errors import ParseException
 from gunicorn.workers import base
 
 from app.worker.listener import Listener
-from app.worker.request import RequestTimeoutError, status_of
+from app.worker.request import status_of
 
 # Seconds between two heartbeats.
 HEARTBEAT = 1
@@ -79,6 +80,8 @@ class Worker(base.Worker):
             for listener in running:
                 listener.turned = False
             self.notify()
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         return len(running) == len(self.listeners)
 
     def count_request(self) -> None:
@@ -96,12 +99,14 @@ class Worker(base.Worker):
                 listener.loop.call_soon_threadsafe(listener.evict_later)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Log an error and send the response to it."""
-        if isinstance(exc, (RequestTimeoutError, NoMoreData)):
-            status = HTTPStatus(status_of(exc))
-            if req is not None:
-                client.status = f"{status} {status.phrase}"
-                client.log_access()
-            util.write_error(client, status, status.phrase, "")
-        else:
-            super().handle_error(req, client, addr, exc)
+        """Log an error and send the response to it; `client` is the Exchange."""
+        status = status_of(exc)
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            target = "" if req is None else f" {req.method} {req.uri}"
+            self.log.error("Error handling request%s", target, exc_info=exc)
+        elif isinstance(exc, ParseException):
+            self.log.warning("Invalid request from ip=%s: %s", addr[0] if addr else "", exc)
+        client.status = f"{status} {status.phrase}"
+        if req is not None:
+            client.log_access()
+        util.write_error(client, status, status.phrase, "")

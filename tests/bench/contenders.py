@@ -105,7 +105,6 @@ def running(contender: Contender, workers: int) -> Iterator[Running]:
             "PORT": str(port),
             "MANAGEMENT_PORT": str(management_port),
             "WEB_CONCURRENCY": str(workers),
-            "PROMETHEUS_MULTIPROC_DIR": directory,
         }
         started = time.monotonic()
         server = subprocess.Popen(

@@ -128,18 +128,10 @@ def test_a_pod_can_ask_the_cluster_nothing(objects: list[Object]) -> None:
     }
 
 
-def test_what_is_written_goes_to_memory_of_a_limited_size(objects: list[Object]) -> None:
-    spec = pod(objects)
-    [container] = spec["containers"]
-    [volume], [mount] = spec["volumes"], container["volumeMounts"]
-    assert volume["name"] == mount["name"]
-    assert volume["emptyDir"]["medium"] == "Memory"
-    size = mebibytes(volume["emptyDir"]["sizeLimit"])
-    assert COMPOSE["tmpfs"] == f"{mount['mountPath']}:size={size}m"
-    # The volume outlives a container: so nothing may heap up in it from one to the next.
-    directory = settings(objects).prometheus_multiproc_dir
-    assert directory
-    assert directory.is_relative_to(mount["mountPath"])
+def test_pod_has_no_volume(objects: list[Object]) -> None:
+    # The service writes no files.
+    assert "volumes" not in pod(objects)
+    assert "tmpfs" not in COMPOSE
 
 
 def test_the_resources_are_those_that_compose_allows(objects: list[Object]) -> None:

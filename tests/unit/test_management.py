@@ -1,17 +1,12 @@
 """The management port's application by itself."""
 
-from pathlib import Path
-
 import pytest
 
 from app.management import management
 from tests.inprocess import call
 from tests.scrape import parse
 
-
-@pytest.fixture(autouse=True)
-def _no_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("slots")
 
 
 @pytest.mark.parametrize("target", ["/livez", "/readyz"])

@@ -1,14 +1,13 @@
 """The middleware by itself, counting in memory."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import itertools
 from typing import Any
 
 import pytest
-from prometheus_client import values
 
 from app.application import ROUTES, application
-from app.metrics import REQUEST_DURATION, Slots, instrument
+from app.metrics import KNOWN_METHODS, REQUEST_DURATION, instrument
+from app.shared_memory import SLOT_SIZE, Slots
 from tests.inprocess import call
 
 instrumented = instrument(application, ROUTES)
@@ -86,33 +85,8 @@ def test_exc_info_and_write_pass_through() -> None:
     assert passed == [("200 OK", [], None), ("500 Oh", [], "exc_info")]
 
 
-@pytest.fixture
-def _undo_slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put back what Slots changes for its process."""
-    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "restored at the end")
-    yield
-    values.close_all_multiprocess_files()
-
-
-@pytest.mark.usefixtures("_undo_slots")
-class TestSlots:
-    def test_the_lowest_free_slot_is_lent(self, tmp_path: Path) -> None:
-        slots = Slots(tmp_path)
-        assert slots.lend(set()) == 1
-        assert slots.lend({1, 2, 4}) == 3
-        assert slots.lend({2, 3}) == 1
-
-    def test_a_directory_given_is_made_emptied_of_metrics_and_left(self, tmp_path: Path) -> None:
-        directory = tmp_path / "made"
-        Slots(directory).close()
-        (directory / "histogram_7.db").write_text("of an earlier run")
-        (directory / "precious.txt").write_text("not ours")
-        Slots(directory).close()
-        assert {file.name for file in directory.iterdir()} == {"counter_0.db", "precious.txt"}
-
-    def test_a_directory_of_its_own_is_private_and_removed(self) -> None:
-        slots = Slots(None)
-        assert slots.directory.stat().st_mode & 0o077 == 0
-        slots.close()
-        assert not slots.directory.exists()
+def test_closed_set_of_series_fits_into_slot(slots: Slots) -> None:
+    statuses = ("200", "400", "404", "405", "408", "500")
+    for labels in itertools.product((*KNOWN_METHODS, "_OTHER"), (*ROUTES, ""), statuses):
+        REQUEST_DURATION.labels(*labels)
+    assert slots.used < SLOT_SIZE / 2

@@ -20,11 +20,10 @@ def test_the_defaults_are_those_of_the_readme() -> None:
         graceful_timeout=20,
         keepalive=75,
         client_header_timeout=5,
-        prometheus_multiproc_dir=None,
     )
 
 
-def test_each_setting_is_read(tmp_path: Path) -> None:
+def test_each_setting_is_read() -> None:
     settings = Settings.from_environ(
         {
             "HOST": "::",
@@ -36,11 +35,9 @@ def test_each_setting_is_read(tmp_path: Path) -> None:
             "GRACEFUL_TIMEOUT": "5",
             "KEEPALIVE": "0",
             "CLIENT_HEADER_TIMEOUT": "9",
-            "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "made" / "later"),
         }
     )
-    directory = tmp_path / "made" / "later"
-    assert settings == Settings("::", 80, 0, 3, 16, "warning", 5, 0, 9, directory)
+    assert settings == Settings("::", 80, 0, 3, 16, "warning", 5, 0, 9)
 
 
 def test_the_kernel_may_choose_both_ports() -> None:
@@ -67,9 +64,6 @@ REFUSED = [
     ("LOG_LEVEL", "verbose", "debug, info, warning, error, critical"),
     ("GRACEFUL_TIMEOUT", "0", "an integer, 1 to 3600"),
     ("KEEPALIVE", "1.5", "an integer, 0 to 3600"),
-    ("PROMETHEUS_MULTIPROC_DIR", "", "a writable directory"),
-    ("PROMETHEUS_MULTIPROC_DIR", "/dev/null", "a writable directory"),
-    ("PROMETHEUS_MULTIPROC_DIR", "/dev/null/metrics", "a writable directory"),
 ]
 
 
