@@ -13,7 +13,7 @@ management_port = ""
 
 def port_of(listener: Any) -> str:
     """Return the port of a TCP listener, and an empty string for a Unix socket."""
-    return "" if listener.FAMILY == socket.AF_UNIX else str(listener.getsockname()[1])
+    return "" if listener.family == socket.AF_UNIX else str(listener.getsockname()[1])
 
 
 def role_of(listener: Any) -> str:

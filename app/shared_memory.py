@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from gunicorn.workers.workertmp import WorkerTmp
 from prometheus_client import values
 
-# Size of a slot in bytes: about 3,700 time series values. Pages that are not used take no memory.
-SLOT_SIZE = 1 << 20
+# Size of a slot in bytes: about 30,000 values. Pages that are not used take no memory.
+SLOT_SIZE = 1 << 23
 # A slot starts with the number of bytes in use. An entry is the size of its key, the key, padded
 # so that the value is aligned, and the value, a double. A double is written in one piece.
 USED = Struct("Q")

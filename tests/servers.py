@@ -126,7 +126,7 @@ class Gunicorn(Server):
     def slots(self) -> int:
         """Return the number of slots in the shared memory, that of the master process included."""
         files = Path(f"/proc/{self.pid}/fd").iterdir()
-        [metrics] = [file for file in files if os.readlink(file).startswith("/memfd:metrics")]
+        metrics = next(file for file in files if str(file.readlink()).startswith("/memfd:metrics"))
         return metrics.stat().st_size // SLOT_SIZE
 
     def workers(self) -> list[int]:

@@ -26,16 +26,6 @@ def test_a_bad_setting_ends_the_start_with_one_line(name: str, value: str, allow
     assert server.stdout == []
 
 
-def test_a_taken_port_ends_the_start_with_an_error() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        Gunicorn(PORT=str(taken.getsockname()[1])) as server,
-    ):
-        assert server.wait() == 1
-    assert server.messages("Connection in use")
-    assert server.log()[-1]["level"] == "error"
-
-
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_workers_are_those_of_the_setting(workers: int) -> None:
     with gunicorn(workers=workers) as server:

@@ -18,6 +18,7 @@ def slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
     installed.install()
     forget_series()
     yield installed
+    installed.file.close()
     forget_series()
 
 

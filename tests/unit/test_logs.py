@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -147,5 +148,7 @@ def test_a_reload_does_not_log_twice(make_logger: Make, capfd: pytest.CaptureFix
 def test_a_log_that_cannot_be_written_fails_no_request(
     make_logger: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.logs.STDOUT", -1)
+    closed = os.open(os.devnull, os.O_WRONLY)
+    os.close(closed)
+    monkeypatch.setattr("app.logs.STDOUT", closed)
     access(make_logger("info"))
