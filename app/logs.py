@@ -1,5 +1,6 @@
 """Log on standard output: one JSON object (RFC 8259) per line, which never blocks the service."""
 
+import fcntl
 import json
 import logging
 import os
@@ -21,6 +22,8 @@ from gunicorn.config import Config
 from gunicorn.http import Request
 from gunicorn.http.wsgi import Response
 from prometheus_client import Counter
+
+from app.shared_memory import shared_file
 
 Environ = MutableMapping[str, Any]
 
@@ -107,7 +110,8 @@ def write_without_blocking(fd: int) -> Callable[[bytes], int]:
             send = socket.socket(fileno=os.dup(fd)).send
             return lambda data: send(data, socket.MSG_DONTWAIT)
         # Another open file description for the same pipe or terminal.
-        return partial(os.write, os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK))
+        access = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+        return partial(os.write, os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK))
     except OSError:  # no /proc, or a pipe or terminal of another user
         return partial(write_if_ready, fd)
 
@@ -117,6 +121,14 @@ def write_if_ready(fd: int, data: bytes) -> int:
     if not select.select((), (fd,), (), 0)[1]:
         raise BlockingIOError
     return os.write(fd, data)
+
+
+def may_accept_part(fd: int) -> bool:
+    """Return whether `fd` may accept a part of a line."""
+    try:
+        return os.isatty(fd) or stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 
 
 class Output:
@@ -129,6 +141,9 @@ class Output:
     def __init__(self, fd: int) -> None:
         self.write = write_without_blocking(fd)
         self.lock = Lock()
+        # A terminal or socket may accept a part of a line. The process that has the rest holds this
+        # lock, so that no other writes in between.
+        self.file = shared_file("log") if may_accept_part(fd) else None
         self.reset()
         os.register_at_fork(after_in_child=self.reset)
 
@@ -167,6 +182,8 @@ class Output:
     def _try(self, line: bytes) -> str:
         """Write a line; return the reason if that is not possible."""
         try:
+            if self.file is not None:
+                fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self.rest:
                 self.rest = self.rest[self.write(self.rest) :]
                 if self.rest:
@@ -176,6 +193,9 @@ class Output:
             return BLOCKED
         except OSError:
             return FAILED
+        finally:
+            if self.file is not None and not self.rest:
+                fcntl.lockf(self.file, fcntl.LOCK_UN)
         return ""
 
 

@@ -24,13 +24,20 @@ ROOT = Path(__file__).parent.parent
 class Server:
     """A running program and what it has said so far, line by line."""
 
-    def __init__(self, *arguments: str, **environ: str) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        prefix: tuple[str, ...] = (),
+        stdout: int = subprocess.PIPE,
+        cwd: Path = ROOT,
+        **environ: str,
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=ROOT,
+            [*prefix, sys.executable, "-m", *arguments],
+            cwd=cwd,
             # wsgiref's validator warns of a method that it does not know, as it may.
             env={**os.environ, "PYTHONWARNINGS": "error,ignore:Unknown REQUEST_METHOD", **environ},
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -45,6 +52,7 @@ class Server:
                 (self.process.stdout, self.stdout),
                 (self.process.stderr, self.stderr),
             )
+            if stream is not None
         ]
         for reader in self._readers:
             reader.start()
@@ -92,16 +100,35 @@ class Server:
 class Gunicorn(Server):
     """The service as `make run` starts it, on free ports."""
 
-    def __init__(self, *arguments: str, workers: int = 2, **environ: str) -> None:
-        defaults = {"PORT": "0", "MANAGEMENT_PORT": "0", "WEB_CONCURRENCY": str(workers)}
-        super().__init__("app.server", *arguments, **(defaults | environ))
+    def __init__(
+        self,
+        *arguments: str,
+        workers: int = 2,
+        prefix: tuple[str, ...] = (),
+        stdout: int = subprocess.PIPE,
+        cwd: Path = ROOT,
+        **environ: str,
+    ) -> None:
+        environ = {"PORT": "0", "MANAGEMENT_PORT": "0", "WEB_CONCURRENCY": str(workers)} | environ
+        super().__init__("app.server", *arguments, prefix=prefix, stdout=stdout, cwd=cwd, **environ)
         self.concurrency = workers
 
     def wait_until_ready(self) -> None:
-        self.wait_until_booted(self.concurrency)
-        ports = re.findall(r":(\d+)(?=[ ,])", self.messages("Listening at")[0])
-        self.port, self.management_port = map(int, ports)
-        assert self.ask("/readyz").status == 200
+        eventually(lambda: self.process.poll() is not None or self.is_ready())
+        assert self.process.poll() is None, (self.stdout, self.stderr)
+        self.port, self.management_port = self.ports()
+
+    def is_ready(self) -> bool:
+        """Return whether all workers handle signals and the management port responds."""
+        workers = self.workers()
+        if len(workers) < self.concurrency or not all(map(handles_signals, workers)):
+            return False
+        return request(self.ports()[-1], "GET", "/readyz").status == 200
+
+    def ports(self) -> list[int]:
+        """Return the ports of the listeners in the order of their creation."""
+        connections = psutil.Process(self.pid).net_connections("tcp")
+        return [each.laddr[1] for each in sorted(connections, key=lambda each: each.fd)]
 
     def ask(self, target: str, method: str = "GET", **headers: str) -> Answer:
         """Ask on the management port."""
@@ -154,9 +181,18 @@ def handles_signals(worker: int) -> bool:
 
 
 @contextmanager
-def gunicorn(*arguments: str, workers: int = 2, **environ: str) -> Iterator[Gunicorn]:
+def gunicorn(
+    *arguments: str,
+    workers: int = 2,
+    prefix: tuple[str, ...] = (),
+    stdout: int = subprocess.PIPE,
+    cwd: Path = ROOT,
+    **environ: str,
+) -> Iterator[Gunicorn]:
     """Run the service until it is ready."""
-    with Gunicorn(*arguments, workers=workers, **environ) as server:
+    with Gunicorn(
+        *arguments, workers=workers, prefix=prefix, stdout=stdout, cwd=cwd, **environ
+    ) as server:
         server.wait_until_ready()
         yield server
 

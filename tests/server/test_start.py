@@ -1,7 +1,6 @@
 """How the service starts and ends: its settings, its ports, its files."""
 
 import signal
-import socket
 from contextlib import ExitStack
 
 import psutil
