@@ -66,12 +66,8 @@ workers_base.WorkerTmp = Heartbeat  # type: ignore[attr-defined,assignment] # a 
 util.write_error = write_error  # type: ignore[assignment] # the names of the arguments differ
 
 
-def pre_fork(server: Any, worker: Any) -> None:
-    worker.slot = server.slots.allocate({other.slot for other in server.WORKERS.values()})
-
-
 def post_fork(server: Any, worker: Any) -> None:
-    server.slots.use(worker.slot)
+    server.slots.use(server.slot)
     if server.cfg.reuse_port:
         worker.sockets += server.LISTENERS
 
@@ -84,7 +80,3 @@ def post_worker_init(_worker: Any) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # See Master.spawn_worker().
     signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    server.slots.clear_gauges(worker.slot)

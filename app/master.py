@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from gunicorn import arbiter, systemd
 from prometheus_client import Counter
@@ -35,8 +35,9 @@ class Master(arbiter.Arbiter):
     # Host and port of the management listener.
     management = ("127.0.0.1", 8001)
     log: Any
-    stopping = reloading = False
-    shutdown_signal: Any = None
+    WORKERS: ClassVar[Any]
+    reloading = False
+    shutdown = 0  # 1: graceful, 2 or more: immediate
 
     def __init__(self, app: Any) -> None:
         self.slots = Slots()
@@ -104,6 +105,7 @@ class Master(arbiter.Arbiter):
 
     def spawn_worker(self) -> Any:
         """Start a worker. If that fails, it is tried again a second later."""
+        self.slot = self.slots.allocate(self.allocated_slots())
         # A signal that arrives before the worker has its own handlers would be lost. The hook
         # post_worker_init unblocks the signals in the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
@@ -117,21 +119,25 @@ class Master(arbiter.Arbiter):
         finally:
             if os.getpid() == self.pid:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
+        self.WORKERS[pid].slot = self.slot
         self.workers_spawned.inc()
         return pid
+
+    def allocated_slots(self) -> set[int]:
+        """Return the slots of the workers that may be alive."""
+        return {worker.slot for worker in self.WORKERS.values()}
 
     def signal(self, sig: Any, frame: Any) -> None:
         """Queue a signal. A second SIGTERM turns a graceful shutdown into an immediate one."""
         if sig in SHUTDOWN_SIGNALS:
-            self.shutdown_signal = sig
-            if self.stopping:
+            self.shutdown += 1 if sig == signal.SIGTERM else 2
+            if self.shutdown > 1:
                 sig = signal.SIGQUIT
         super().signal(sig, frame)
 
     def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 -- gunicorn's signature
         """Stop the workers."""
-        self.stopping = True
-        super().stop(graceful)
+        super().stop(graceful and self.shutdown < 2)
 
     def reload(self) -> None:
         """Start new workers, and wait until the former ones have drained."""
@@ -141,11 +147,12 @@ class Master(arbiter.Arbiter):
 
     def reap_workers(self) -> None:
         """Reap the workers that have ended. A shutdown signal ends the wait of reload()."""
+        before = self.allocated_slots()
         super().reap_workers()
-        if self.reloading and self.shutdown_signal is not None:
+        for slot in before - self.allocated_slots():
+            self.slots.clear_gauges(slot)
+        if self.reloading and self.shutdown:
             self.reloading = False
-            if self.shutdown_signal != signal.SIGTERM:
-                self.stop(graceful=False)
             raise StopIteration
 
     def handle_hup(self) -> None:

@@ -187,16 +187,19 @@ class Slots:
 
     def clear_gauges(self, slot: int) -> None:
         """Set the gauges of a worker that has ended to 0."""
-        with mmap.mmap(self.file.fileno(), SLOT_SIZE, offset=slot * SLOT_SIZE) as memory:
-            for key, offset in entries(memory):
-                if parse_key(key).type == "gauge":
-                    DOUBLE.pack_into(memory, offset, 0)
+        for key, offset in entries(self.read_slot(slot)):
+            if parse_key(key).type == "gauge":
+                os.pwrite(self.file.fileno(), bytes(DOUBLE.size), slot * SLOT_SIZE + offset)
+
+    def read_slot(self, slot: int) -> bytes:
+        """Return the used part of a slot. Needs no further file descriptor, which mmap() does."""
+        start = slot * SLOT_SIZE
+        (used,) = USED.unpack(os.pread(self.file.fileno(), USED.size, start))
+        return os.pread(self.file.fileno(), max(used, USED.size), start)
 
     def read(self) -> Iterator[tuple[bytes, float]]:
         """Yield the keys and values of all slots, slot by slot."""
-        descriptor = self.file.fileno()
-        for start in range(0, os.fstat(descriptor).st_size, SLOT_SIZE):
-            (used,) = USED.unpack(os.pread(descriptor, USED.size, start))
-            data = os.pread(descriptor, max(used, USED.size), start)
+        for slot in range(os.fstat(self.file.fileno()).st_size // SLOT_SIZE):
+            data = self.read_slot(slot)
             for key, offset in entries(data):
                 yield key, DOUBLE.unpack_from(data, offset)[0]

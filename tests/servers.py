@@ -27,14 +27,16 @@ class Server:
     def __init__(
         self,
         *arguments: str,
-        prefix: tuple[str, ...] = (),
-        stdout: int = subprocess.PIPE,
-        cwd: Path = ROOT,
+        prefix: Any = (),
+        stdout: Any = subprocess.PIPE,
+        pass_fds: Any = (),
+        cwd: Any = ROOT,
         **environ: str,
     ) -> None:
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", *arguments],
             cwd=cwd,
+            pass_fds=pass_fds,
             # wsgiref's validator warns of a method that it does not know, as it may.
             env={**os.environ, "PYTHONWARNINGS": "error,ignore:Unknown REQUEST_METHOD", **environ},
             stdout=stdout,
@@ -100,30 +102,24 @@ class Server:
 class Gunicorn(Server):
     """The service as `make run` starts it, on free ports."""
 
-    def __init__(
-        self,
-        *arguments: str,
-        workers: int = 2,
-        prefix: tuple[str, ...] = (),
-        stdout: int = subprocess.PIPE,
-        cwd: Path = ROOT,
-        **environ: str,
-    ) -> None:
-        environ = {"PORT": "0", "MANAGEMENT_PORT": "0", "WEB_CONCURRENCY": str(workers)} | environ
-        super().__init__("app.server", *arguments, prefix=prefix, stdout=stdout, cwd=cwd, **environ)
+    def __init__(self, *arguments: str, workers: int = 2, **options: Any) -> None:
+        defaults = {"PORT": "0", "MANAGEMENT_PORT": "0", "WEB_CONCURRENCY": str(workers)}
+        super().__init__("app.server", *arguments, **(defaults | options))
         self.concurrency = workers
+        self.management_port = int(options.get("MANAGEMENT_PORT", 0))
 
     def wait_until_ready(self) -> None:
         eventually(lambda: self.process.poll() is not None or self.is_ready())
         assert self.process.poll() is None, (self.stdout, self.stderr)
-        self.port, self.management_port = self.ports()
+        self.port = next((port for port in self.ports() if port != self.management_port), 0)
 
     def is_ready(self) -> bool:
         """Return whether all workers handle signals and the management port responds."""
         workers = self.workers()
         if len(workers) < self.concurrency or not all(map(handles_signals, workers)):
             return False
-        return request(self.ports()[-1], "GET", "/readyz").status == 200
+        self.management_port = self.management_port or self.ports()[-1]
+        return self.ask("/readyz").status == 200
 
     def ports(self) -> list[int]:
         """Return the ports of the listeners in the order of their creation."""
@@ -181,18 +177,9 @@ def handles_signals(worker: int) -> bool:
 
 
 @contextmanager
-def gunicorn(
-    *arguments: str,
-    workers: int = 2,
-    prefix: tuple[str, ...] = (),
-    stdout: int = subprocess.PIPE,
-    cwd: Path = ROOT,
-    **environ: str,
-) -> Iterator[Gunicorn]:
+def gunicorn(*arguments: str, workers: int = 2, **options: Any) -> Iterator[Gunicorn]:
     """Run the service until it is ready."""
-    with Gunicorn(
-        *arguments, workers=workers, prefix=prefix, stdout=stdout, cwd=cwd, **environ
-    ) as server:
+    with Gunicorn(*arguments, workers=workers, **options) as server:
         server.wait_until_ready()
         yield server
 

@@ -49,9 +49,12 @@ class Worker(base.Worker):
         """Serve until a signal, max_requests or the end of the master process."""
         # A lookup in Config costs more than the hooks themselves.
         self.pre_request, self.post_request = self.cfg.pre_request, self.cfg.post_request
+        # A first worker whose threads cannot be started ends the startup, a later one is replaced.
+        self.booted = self.age > self.cfg.workers
         self.listeners = [Listener(self, sock) for sock in self.sockets]
         for listener in self.listeners:
             listener.thread.start()
+        self.booted = True
         wakeup = select.poll()
         wakeup.register(self.PIPE[0], select.POLLIN)
         while self.alive and self.send_heartbeat():

@@ -15,7 +15,7 @@ import app
 from app.metrics import EXPECTED_SERIES
 from tests.client import GET, connect, read_answer, request, send
 from tests.scrape import DURATION, labels, parse, requests, scrape, value
-from tests.servers import Gunicorn, gunicorn
+from tests.servers import Gunicorn, eventually, gunicorn
 
 
 def test_the_expected_series_exist_before_the_first_request() -> None:
@@ -133,6 +133,7 @@ def test_the_process_is_the_arbiter(service: Gunicorn) -> None:
             "application/openmetrics-text;version=1.0.0",
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
         ),
+        ("application/openmetrics-text;q=0", "text/plain; version=0.0.4; charset=utf-8"),
         ("application/openmetrics-text;version=x", "text/plain; version=0.0.4; charset=utf-8"),
         ("text/plain;version=\xff", "text/plain; version=0.0.4; charset=utf-8"),
     ],
@@ -144,11 +145,45 @@ def test_the_format_is_the_one_accepted(service: Gunicorn, accept: str, content_
     assert answer.body.endswith(b"# EOF\n") == content_type.startswith("application")
 
 
-def test_gzip_is_sent_to_who_accepts_it(service: Gunicorn) -> None:
-    answer = service.ask("/metrics", **{"Accept-Encoding": "deflate, gzip"})
+def test_metrics_are_gzipped_if_client_accepts_gzip(service: Gunicorn) -> None:
+    answer = service.ask("/metrics", **{"Accept-Encoding": "deflate, gzip;q=0.1"})
     assert answer.headers["Content-Encoding"] == "gzip"
     assert requests(parse(gzip.decompress(answer.body).decode()))
-    assert "Content-Encoding" not in service.ask("/metrics").headers
+    for refused in ("", "gzip;q=0", "deflate, gzip ; Q=0.000", "identity, gzip; q=0"):
+        response = service.ask("/metrics", **{"Accept-Encoding": refused})
+        assert "Content-Encoding" not in response.headers, refused
+
+
+def test_metrics_vary_by_negotiated_fields_and_are_not_stored(service: Gunicorn) -> None:
+    headers = service.ask("/metrics").headers
+    assert (headers["Vary"], headers["Cache-Control"]) == ("Accept, Accept-Encoding", "no-store")
+    assert service.ask("/livez").headers["Cache-Control"] == "no-store"
+
+
+def test_gauges_show_connections_and_threads_and_their_limits() -> None:
+    application = "tests.fixtureapps.behaviours:application"
+
+    def gauges(listener: str = "public") -> dict[str, float]:
+        return {
+            series.name.removeprefix("gunicorn_"): sample
+            for series, sample in scrape(server).items()
+            if series.labels == (("listener", listener),)
+        }
+
+    with gunicorn(application, "--worker-connections", "50", THREADS="3") as server:
+        limits = {"connections_max": 100, "threads_max": 6}
+        assert gauges() == limits | {"connections_open": 0, "threads_busy": 0}
+        assert gauges("management") == limits | {"connections_open": 1, "threads_busy": 1}
+        with connect(server.port) as waiting, connect(server.port) as busy:
+            busy.sendall(b"GET /sleep?100 HTTP/1.1\r\nHost: x\r\n\r\n")
+            waiting.sendall(b"GET /")
+            eventually(lambda: gauges() == limits | {"connections_open": 2, "threads_busy": 1})
+            booted = len(server.messages("Booting worker"))
+            for pid in server.workers():
+                os.kill(pid, signal.SIGKILL)
+            server.wait_until_booted(booted + 2)
+            eventually(lambda: gauges() == limits | {"connections_open": 0, "threads_busy": 0})
+        server.signal(signal.SIGQUIT)
 
 
 def test_new_worker_continues_counters_of_killed_worker() -> None:

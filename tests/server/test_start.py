@@ -1,13 +1,17 @@
 """How the service starts and ends: its settings, its ports, its files."""
 
+import os
+import resource
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import psutil
 import pytest
 
 from tests.client import GET, connect, read_answer, request, send
-from tests.servers import Gunicorn, Server, gunicorn
+from tests.servers import ROOT, Gunicorn, Server, gunicorn
 
 
 @pytest.mark.parametrize(
@@ -23,6 +27,45 @@ def test_a_bad_setting_ends_the_start_with_one_line(name: str, value: str, allow
         assert server.wait() == 1
     assert server.stderr == [f"hello-wsgi: {name}={value!r} is not allowed: it must be {allowed}"]
     assert server.stdout == []
+
+
+def test_low_limit_of_file_descriptors_aborts_startup_with_one_line_error() -> None:
+    with Server("app.server", prefix=("sh", "-c", 'ulimit -n 16; exec "$@"', "sh")) as server:
+        assert server.wait() == 1
+    assert server.stderr == ["hello-wsgi: ulimit -n 16: expected at least 64"]
+
+
+def test_lowest_accepted_limit_of_file_descriptors_suffices() -> None:
+    with gunicorn(prefix=("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")) as server:
+        assert request(server.port, "GET", "/hello").status == 200
+
+
+def test_older_python_aborts_startup_with_one_line_error() -> None:
+    # The oldest Python that is supported, made to look older.
+    program = "import sys; sys.version_info = (3, 10, 1); import app.server"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr == "hello-wsgi: Python 3.10: expected 3.11 or newer\n"
+
+
+def test_first_worker_without_threads_aborts_startup() -> None:
+    # So little address space that no stack of a thread fits.
+    with Gunicorn(prefix=("sh", "-c", 'ulimit -v 60000; exec "$@"', "sh"), workers=1) as server:
+        assert server.wait() != 0
+        assert not [line for line in server.stderr if "Traceback" in line]
+
+
+def test_worker_that_cannot_be_started_is_started_later() -> None:
+    with gunicorn(workers=1) as server:
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (1, hard))
+        os.kill(server.workers()[0], signal.SIGKILL)
+        server.wait_until(lambda: server.messages("Cannot start a worker"))
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        server.wait_until_booted(2)
+        assert request(server.port, "GET", "/hello").status == 200
 
 
 @pytest.mark.parametrize("workers", [1, 3])

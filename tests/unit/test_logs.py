@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import re
+import select
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -122,6 +124,38 @@ def test_a_traceback_is_a_field(make_logger: Make, capfd: pytest.CaptureFixture[
     assert line["message"] == "a fault"
     assert line["traceback"].startswith("Traceback (most recent call last):\n")
     assert "ValueError: invalid literal" in line["traceback"]
+
+
+def fail(depth: int, message: str) -> None:
+    if depth == 0:
+        raise ValueError(message)
+    fail_differently(depth - 1, message)
+
+
+def fail_differently(depth: int, message: str) -> None:
+    fail(depth, message)
+
+
+@pytest.mark.parametrize("depth", [0, 8, 300])
+@pytest.mark.parametrize("message", ["short", "é" * 5000, "\N{GRINNING FACE}" * 5000])
+def test_line_of_long_traceback_fits_into_pipe_buf_and_has_first_and_last_frames(
+    make_logger: Make, capfd: pytest.CaptureFixture[str], depth: int, message: str
+) -> None:
+    try:
+        fail(depth, message)
+    except ValueError:
+        make_logger("info").exception(message)
+    out, _ = capfd.readouterr()
+    [line] = out.splitlines()
+    traceback = json.loads(line)["traceback"]
+    assert len(line) < select.PIPE_BUF
+    assert traceback.startswith("Traceback (most recent call last):\n  File ")
+    assert "test_logs.py" in traceback.splitlines()[1]
+    assert f"ValueError: {message[:20]}" in traceback
+    frames = traceback.count("  File ")
+    omitted = re.search(r"\.\.\. (\d+) frames omitted \.\.\.", traceback)
+    assert frames + int(omitted[1] if omitted else 0) == 2 * depth + 2
+    assert frames > 3 or depth == 0
 
 
 def test_a_warning_of_python_is_a_line(

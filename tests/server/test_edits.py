@@ -1,0 +1,76 @@
+"""A copy of the service whose files are edited while it runs, or that has faults."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from app.master import HOOKS
+from tests.client import request
+from tests.servers import ROOT, Gunicorn, eventually, gunicorn
+
+# Hooks with another number of parameters than server and worker.
+PARAMETERS = {"nworkers_changed": "a, b, c", "on_reload": "a", "on_exit": "a", "pre_exec": "a"}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a directory with a copy of app/."""
+    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def edit(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+
+
+def responds_with(server: Gunicorn, body: bytes) -> bool:
+    return all(request(server.port, "GET", "/hello").body == body for _ in range(10))
+
+
+@pytest.mark.parametrize("reload", ["--reload", "SIGHUP"])
+def test_reload_loads_edited_application(copy: Path, reload: str) -> None:
+    arguments = ["--reload"] if reload == "--reload" else []
+    with gunicorn(*arguments, cwd=copy) as server:
+        edit(copy / "app/application.py", '{"message": "hello"}', '{"message": "edited"}')
+        edit(copy / "app/metrics.py", '("GET", "", "404"),', '("PUT", "", "404"),')
+        if reload == "SIGHUP":
+            server.signal(signal.SIGHUP)
+        eventually(lambda: responds_with(server, b'{"message": "edited"}'))
+        assert b'method="PUT"' in server.ask("/metrics").body
+
+
+def test_exceptions_in_hooks_do_not_end_master_process(copy: Path) -> None:
+    for name in HOOKS:
+        parameters = PARAMETERS.get(name, "a, b")
+        with (copy / "app/gunicorn.conf.py").open("a") as file:
+            file.write(f"\n\ndef {name}({parameters}):\n    raise RuntimeError\n")
+    with gunicorn(cwd=copy) as server:
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        server.wait_until_booted(4)
+        server.signal(signal.SIGHUP)
+        server.wait_until_booted(6)
+        assert request(server.port, "GET", "/hello").status == 200
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert server.messages("Exception in pre_fork hook")
+    assert server.messages("Exception in child_exit hook")
+
+
+def test_service_survives_loss_of_temporary_directories(copy: Path) -> None:
+    directory = copy / "temporary"
+    directory.mkdir()
+    with gunicorn(TMPDIR=str(directory), PROMETHEUS_MULTIPROC_DIR=str(directory)) as server:
+        assert request(server.port, "GET", "/hello").status == 200
+        assert list(directory.iterdir()) == []
+        directory.rmdir()
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        server.wait_until_booted(4)
+        assert request(server.port, "GET", "/hello").status == 200
+        assert b"_count" in server.ask("/metrics").body
