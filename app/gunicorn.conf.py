@@ -77,6 +77,6 @@ def post_worker_init(_worker: Any) -> None:
 
     metrics.initialise()
     # A terminal that closes sends SIGHUP to all processes. The master process decides what to do.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, lambda *_: None)
     # See Master.spawn_worker().
     signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)

@@ -10,10 +10,11 @@ import socket
 import stat
 import traceback
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from json.encoder import encode_basestring_ascii as quote
-from threading import Lock
+from threading import RLock
 from time import time
 from typing import Any
 
@@ -79,8 +80,8 @@ def shorten(text: str, size: int) -> str:
     """Return the start of `text` that takes at most `size` bytes in a JSON string."""
     text = text[:size]
     while (excess := escaped_size(text) - size) > 0:
-        # A character takes up to 12 bytes.
-        text = text[: -max(1, excess // 12)]
+        # An escaped character takes up to 12 bytes.
+        text = text[: -(excess // 12 or 1)]
     return text
 
 
@@ -135,34 +136,47 @@ class Output:
     """Writes lines to a file descriptor without ever waiting for the reader.
 
     Lines that cannot be written are dropped and counted. When the descriptor accepts data again,
-    a line states how many were dropped.
+    a line states how many were dropped. An event loop writes the lines of an iteration at once, at
+    most MAX_LINE bytes.
     """
 
     def __init__(self, fd: int) -> None:
         self.write = write_without_blocking(fd)
-        self.lock = Lock()
-        # A terminal or socket may accept a part of a line. The process that has the rest holds this
-        # lock, so that no other writes in between.
+        self.lock = RLock()  # a signal handler may log while its thread holds the lock
+        # A terminal or socket may accept a part of a line. The process that has the rest locks this
+        # file exclusively, so that no other process writes in between.
         self.file = shared_file("log") if may_accept_part(fd) else None
         self.reset()
         os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
         """Forget the lines of the parent process."""
-        self.rest = b""  # of a line that has been written in part
+        self.batch, self.lines = b"", 0  # lines to write, and their number
+        self.rest = b""  # of a batch that has been written in part
         self.dropped = 0
 
-    def write_line(self, line: bytes) -> None:
-        """Write a line, or drop it."""
+    def write_line(self, line: bytes, *, now: bool = True) -> None:
+        """Write or drop a line, at the latest when flush() is called."""
         with self.lock:
-            if reason := self._report() or self._try(line):
-                self.dropped += 1
-                DROPPED.labels(reason).inc()
+            if len(self.batch) + len(line) > MAX_LINE:
+                self._write_batch()
+            self.batch += line
+            self.lines += 1
+            if now:
+                self._write_batch()
 
     def flush(self) -> None:
-        """Report the dropped lines if the descriptor accepts data again."""
-        with self.lock:
-            self._report()
+        """Write the lines that wait. Report dropped lines if the descriptor accepts data again."""
+        if self.batch or self.dropped:
+            with self.lock:
+                self._write_batch()
+
+    def _write_batch(self) -> None:
+        reason = self._report() or self._try(self.batch)
+        if reason and self.lines:
+            self.dropped += self.lines
+            DROPPED.labels(reason).inc(self.lines)
+        self.batch, self.lines = b"", 0
 
     def _report(self) -> str:
         if not self.dropped:
@@ -179,23 +193,26 @@ class Output:
             self.dropped = 0
         return reason
 
-    def _try(self, line: bytes) -> str:
-        """Write a line; return the reason if that is not possible."""
+    def _try(self, data: bytes) -> str:
+        """Write `data`; return the reason if that is not possible."""
+        if not (data or self.rest):
+            return ""
         try:
             if self.file is not None:
-                fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(self.file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if self.rest:
                 self.rest = self.rest[self.write(self.rest) :]
                 if self.rest:
                     return BLOCKED
-            self.rest = line[self.write(line) :]
+            self.rest = data[self.write(data) :]
         except BlockingIOError:
             return BLOCKED
         except OSError:
             return FAILED
         finally:
-            if self.file is not None and not self.rest:
-                fcntl.lockf(self.file, fcntl.LOCK_UN)
+            if self.file is not None:
+                with suppress(OSError):  # EDEADLK, if two processes have accepted parts at once
+                    fcntl.lockf(self.file, fcntl.LOCK_EX if self.rest else fcntl.LOCK_UN)
         return ""
 
 
@@ -293,4 +310,9 @@ class Logger(glogging.Logger):
             )
             if len(line) <= MAX_LINE:
                 break
-        self.output.write_line(line.encode())
+        # On an event loop, Listener calls flush().
+        self.output.write_line(line.encode(), now=getattr(resp, "in_pool", True))
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        self.output.flush()

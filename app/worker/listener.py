@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import selectors
 import threading
 from collections import OrderedDict
 from functools import partial
@@ -60,6 +61,19 @@ THREADS_MAX = Gauge(
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
+class FlushingSelector(selectors.DefaultSelector):
+    """Selector that flushes the log before it waits, once in each iteration of the event loop."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self.flush = getattr(log, "flush", bool)
+
+    def select(self, timeout: float | None = None) -> Any:
+        """Wait for events."""
+        self.flush()
+        return super().select(timeout)
+
+
 class Listener:
     """Event loop, connections and thread pool of one listening socket."""
 
@@ -69,7 +83,7 @@ class Listener:
         self.sock = sock
         self.address = sock.getsockname()
         self.parser = RequestParser(cfg, self.address)
-        self.loop = asyncio.new_event_loop()
+        self.loop = asyncio.SelectorEventLoop(FlushingSelector(worker.log))
         role = role_of(sock)
         self.open = CONNECTIONS_OPEN.labels(role)
         CONNECTIONS_MAX.labels(role).inc(cfg.worker_connections)

@@ -1,6 +1,5 @@
 """Worker process: signals, heartbeat and shutdown."""
 
-import logging
 import os
 import select
 import sys
@@ -83,8 +82,6 @@ class Worker(base.Worker):
             for listener in running:
                 listener.turned = False
             self.notify()
-        for handler in logging.getLogger().handlers:
-            handler.flush()
         return len(running) == len(self.listeners)
 
     def count_request(self) -> None:

@@ -7,6 +7,7 @@ import pty
 import signal
 import socket
 import termios
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import GET, connect, read_answer
+from tests.client import DEADLINE, GET, ask_at_once, connect, read_answer
 from tests.scrape import Scrape, scrape
 from tests.servers import Gunicorn, gunicorn
 
@@ -101,6 +102,26 @@ def test_lines_are_dropped_counted_and_reported_while_output_is_not_read(
     lines = [json.loads(line) for line in log.splitlines()]
     assert sum(line.get("dropped", 0) for line in lines) == total
     assert [line["logger"] for line in lines].count("gunicorn.access") == sent - total
+
+
+@pytest.mark.parametrize("unread", [unread_pipe, unread_socket, unread_terminal])
+def test_no_line_is_dropped_while_output_is_read(unread: Callable[[], Any]) -> None:
+    log = bytearray()
+    with unread() as (reading, writing), gunicorn(stdout=writing) as server:
+        os.set_blocking(reading, True)
+
+        def read() -> None:
+            while b"Shutting down" not in log:
+                log.extend(os.read(reading, 65536))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert ask_at_once(server.port, 8, 200) == 0
+        assert sum(dropped(scrape(server)).values()) == 0
+        server.stop()
+        reader.join(DEADLINE)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["logger"] for line in lines].count("gunicorn.access") == 8 * 200
 
 
 def test_graceful_shutdown_while_output_is_not_read() -> None:

@@ -52,7 +52,8 @@ def test_a_request_is_one_line_of_the_log_and_forges_nothing(
     path: str, query: str, agent: str, traceparent: str
 ) -> None:
     lines: list[bytes] = []
-    logger = SimpleNamespace(access_enabled=True, output=SimpleNamespace(write_line=lines.append))
+    output = SimpleNamespace(write_line=lambda line, **_: lines.append(line))
+    logger = SimpleNamespace(access_enabled=True, output=output)
     request = SimpleNamespace(method="GET", path=path, query=query)
     response = SimpleNamespace(status="200 OK", sent=20)
     environ = {
