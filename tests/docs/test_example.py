@@ -26,6 +26,9 @@ def copy(tmp_path: Path) -> Path:
     for name in tracked():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)
+    if (ROOT / ".mypy_cache").is_dir():
+        # It spares the check of the packages.
+        shutil.copytree(ROOT / ".mypy_cache", tmp_path / ".mypy_cache")
     # make uses our environment, and, as these look older than it, leaves it as it is.
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     for lock in tmp_path.glob("requirements*.txt"):
