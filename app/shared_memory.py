@@ -66,7 +66,8 @@ def entries(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, int]]:
     """Yield the key and the offset of each value in a slot."""
     (used,) = USED.unpack_from(data)
     offset = USED.size
-    while offset < used:
+    # A slot that is read while it grows has a later size than its end.
+    while offset < min(used, len(data)):
         (size,) = KEY_SIZE.unpack_from(data, offset)
         start = offset + KEY_SIZE.size
         offset = align(start + size)
@@ -176,8 +177,9 @@ class Slots:
                     "Time series not exported: %d bytes are in use: %s", SLOT_SIZE, key.decode()
                 )
                 return array("d", [0.0]), 0
-            entry = KEY_SIZE.pack(len(key)) + key
-            self.memory[self.used : self.used + len(entry)] = entry
+            # With padding and value, because a killed worker may have left a part of an entry here.
+            entry = (KEY_SIZE.pack(len(key)) + key).ljust(offset - self.used, b"\0")
+            self.memory[self.used : offset + DOUBLE.size] = entry + bytes(DOUBLE.size)
             self.used = offset + DOUBLE.size
             self.indices[key] = offset // DOUBLE.size
             # Last: a reader, or the next worker if this one is killed, finds complete entries only.

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from app import shared_memory
 from app.metrics import merge
-from app.shared_memory import Slots
+from app.shared_memory import Slots, entries
 
 
 def samples(slots: Slots) -> dict[str, float]:
@@ -77,3 +77,17 @@ def test_series_that_does_not_fit_into_slot_is_logged_and_not_exported(
         counter.labels("b" * 200).inc()
     assert caplog.messages[0].startswith("Time series not exported")
     assert counter.labels("b" * 200)._value.get() == 1  # noqa: SLF001 -- the value in the process
+
+
+def test_slot_that_grows_while_it_is_read_is_read_to_its_former_end(slots: Slots) -> None:
+    Counter("c", "A counter.", registry=None)
+    before = slots.read_slot(0)
+    Counter("d", "A counter.", registry=None)
+    grown = slots.read_slot(0)
+    assert list(entries(grown[: len(before)])) == list(entries(before))
+
+
+def test_rest_of_partial_entry_of_killed_process_does_not_count(slots: Slots) -> None:
+    slots.memory[slots.used : slots.used + 300] = b"x" * 300
+    Counter("c", "A counter.", registry=None)
+    assert samples(slots) == {"c_total": 0}
