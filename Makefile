@@ -36,7 +36,7 @@ run: $(VENV)/run.stamp ## serve on http://localhost:8000, management on :8001
 	$(BIN) app.server
 
 test: $(VENV)/dev.stamp $(VENV)/gunicorn.stamp ## run the tests that need no Docker
-	$(BIN) pytest --numprocesses 3
+	$(BIN) pytest --numprocesses 3 --dist worksteal
 	$(if $(shell command -v promtool),$(MAKE) check-rules)
 
 lint: $(VENV)/dev.stamp ## check style and types

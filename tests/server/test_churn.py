@@ -10,7 +10,7 @@ from tests.scrape import requests, scrape, value
 from tests.servers import eventually, gunicorn
 
 # For a longer run than that of each day.
-REQUESTS = int(os.environ.get("CHURN_REQUESTS", "4000"))
+REQUESTS = int(os.environ.get("CHURN_REQUESTS", "3000"))
 SEED = int(os.environ.get("CHURN_SEED", "1"))
 
 CLIENTS = 6
