@@ -105,11 +105,11 @@ class Master(arbiter.Arbiter):
 
     def spawn_worker(self) -> Any:
         """Start a worker. If that fails, it is tried again a second later."""
-        self.slot = self.slots.allocate(self.allocated_slots())
         # A signal that arrives before the worker has its own handlers would be lost. The hook
         # post_worker_init unblocks the signals in the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         try:
+            self.slot = self.slots.allocate(self.allocated_slots())
             pid = super().spawn_worker()
         except Exception as error:
             if self.worker_age == 1:
