@@ -62,7 +62,7 @@ def write_error(client: socket.socket, status: int, _reason: str, _message: str)
 
 # gunicorn looks these names up when it uses them.
 app_base.Arbiter = Master  # type: ignore[attr-defined] # the stubs lack it
-workers_base.WorkerTmp = Heartbeat  # type: ignore[attr-defined,assignment] # a subclass
+workers_base.WorkerTmp = Heartbeat  # type: ignore[attr-defined] # as above
 util.write_error = write_error  # type: ignore[assignment] # the names of the arguments differ
 
 
@@ -76,7 +76,7 @@ def post_worker_init(_worker: Any) -> None:
     from app import metrics  # noqa: PLC0415 -- the master process must not import the application
 
     metrics.initialise()
-    # A terminal that closes sends SIGHUP to all processes. The master process decides what to do.
+    # A terminal that closes sends SIGHUP to all processes. Only the master process acts on it.
     signal.signal(signal.SIGHUP, lambda *_: None)
     # See Master.spawn_worker().
     signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)

@@ -112,7 +112,9 @@ def write_without_blocking(fd: int) -> Callable[[bytes], int]:
             return lambda data: send(data, socket.MSG_DONTWAIT)
         # Another open file description for the same pipe or terminal.
         access = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-        return partial(os.write, os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK))
+        return partial(
+            os.write, os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)
+        )
     except OSError:  # no /proc, or a pipe or terminal of another user
         return partial(write_if_ready, fd)
 
@@ -167,7 +169,7 @@ class Output:
 
     def flush(self) -> None:
         """Write the lines that wait. Report dropped lines if the descriptor accepts data again."""
-        if self.batch or self.dropped:
+        if self.batch or self.rest or self.dropped:
             with self.lock:
                 self._write_batch()
 
@@ -211,8 +213,10 @@ class Output:
             return FAILED
         finally:
             if self.file is not None:
-                with suppress(OSError):  # EDEADLK, if two processes have accepted parts at once
-                    fcntl.lockf(self.file, fcntl.LOCK_EX if self.rest else fcntl.LOCK_UN)
+                with suppress(OSError):  # another process is writing
+                    fcntl.lockf(self.file, fcntl.LOCK_UN)
+                    if self.rest:
+                        fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return ""
 
 

@@ -4,9 +4,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from math import inf
+from time import monotonic
 from typing import Any, ClassVar
 
 from gunicorn import arbiter, systemd
+from gunicorn.errors import HaltServer
 from prometheus_client import Counter
 
 from app import listeners
@@ -14,6 +17,8 @@ from app.listeners import listen, port_of
 from app.shared_memory import Slots
 
 SHUTDOWN_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Maximum time in seconds between the loss of the terminal and its SIGHUP.
+HANGUP_DELAY = 5
 # Hooks that gunicorn calls in the master process after the startup.
 HOOKS = (
     "pre_fork", "child_exit", "worker_exit", "nworkers_changed", "on_reload", "pre_exec", "on_exit",
@@ -38,6 +43,8 @@ class Master(arbiter.Arbiter):
     WORKERS: ClassVar[Any]
     reloading = False
     shutdown = 0  # 1: graceful, 2 or more: immediate
+    has_served = False  # whether a worker has sent a heartbeat
+    retry_at = 0.0  # when the next worker may be started after a failure
 
     def __init__(self, app: Any) -> None:
         self.slots = Slots()
@@ -48,7 +55,7 @@ class Master(arbiter.Arbiter):
             registry=None,
         )
         self.ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup(1)
-        self.had_terminal = has_terminal()
+        self.had_terminal_at = monotonic() if has_terminal() else -inf
         super().__init__(app)
 
     def setup(self, app: Any) -> None:
@@ -77,13 +84,10 @@ class Master(arbiter.Arbiter):
     def create_listeners(self) -> list[Any]:
         """Return the listeners of the addresses of `--bind`, and that of the management port.
 
-        Sockets that systemd or, at a binary upgrade, the former master process passes replace the
-        addresses.
+        Sockets that systemd passes replace the addresses.
         """
         inherited = [systemd.SD_LISTEN_FDS_START + n for n in range(systemd.listen_fds())]
         self.systemd = bool(inherited)
-        if passed := os.environ.pop("GUNICORN_FD", ""):
-            inherited = [int(descriptor) for descriptor in passed.split(",")]
         addresses: list[Any] = inherited or self.cfg.address
         created = [listen(address, self.cfg, self.log) for address in addresses]
         ports = [port_of(listener) for listener in created]
@@ -104,7 +108,9 @@ class Master(arbiter.Arbiter):
         return created
 
     def spawn_worker(self) -> Any:
-        """Start a worker. If that fails, it is tried again a second later."""
+        """Start a worker. After a failure, the master process retries a second later."""
+        if monotonic() < self.retry_at:
+            return None
         # A signal that arrives before the worker has its own handlers would be lost. The hook
         # post_worker_init unblocks the signals in the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
@@ -112,9 +118,10 @@ class Master(arbiter.Arbiter):
             self.slot = self.slots.allocate(self.allocated_slots())
             pid = super().spawn_worker()
         except Exception as error:
-            if self.worker_age == 1:
+            if self.worker_age <= 1:
                 sys.exit(f"hello-wsgi: cannot start a worker: {error}")
             self.log.exception("Cannot start a worker")
+            self.retry_at = monotonic() + 1
             return None
         finally:
             if os.getpid() == self.pid:
@@ -137,7 +144,15 @@ class Master(arbiter.Arbiter):
 
     def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 -- gunicorn's signature
         """Stop the workers."""
-        super().stop(graceful and self.shutdown < 2)
+        if self.shutdown > 1:
+            # A worker that cannot handle a signal is killed after a second.
+            self.cfg.set("graceful_timeout", 1)
+        try:
+            super().stop(graceful and self.shutdown < 2)
+        except FileNotFoundError:  # the path of a Unix socket has been removed
+            remaining: Any = self.LISTENERS
+            self.LISTENERS = [each for each in remaining if each.sock is not None]  # type: ignore[misc] # as above
+            self.stop(graceful)
 
     def reload(self) -> None:
         """Start new workers, and wait until the former ones have drained."""
@@ -146,18 +161,41 @@ class Master(arbiter.Arbiter):
         self.reloading = False
 
     def reap_workers(self) -> None:
-        """Reap the workers that have ended. A shutdown signal ends the wait of reload()."""
+        """Reap the workers that have ended. A shutdown signal ends the wait of reload().
+
+        A worker that fails to boot ends the startup. A later one is started again.
+        """
         before = self.allocated_slots()
-        super().reap_workers()
+        now = monotonic()  # which heartbeats show; until the first one, last_update() is later
+        self.has_served |= any(w.tmp.last_update() <= now for w in self.WORKERS.values())
+        try:
+            super().reap_workers()
+        except HaltServer as error:
+            if not self.has_served:
+                raise
+            self.log.error("%s The master process tries again.", error.reason)  # noqa: TRY400 -- the worker has logged the traceback
+            self.retry_at = monotonic() + 1
+            self.reap_workers()
         for slot in before - self.allocated_slots():
             self.slots.clear_gauges(slot)
         if self.reloading and self.shutdown:
             self.reloading = False
             raise StopIteration
 
+    def wait_for_signals(self, timeout: float | None = 1.0) -> Any:
+        """Wait for signals; report dropped log lines."""
+        self.log.flush()
+        if has_terminal():
+            self.had_terminal_at = monotonic()
+        return super().wait_for_signals(timeout)
+
+    def handle_usr2(self) -> None:
+        """Refuse a binary upgrade."""
+        self.log.warning("Signal usr2 ignored: expected a second service or a rolling update")
+
     def handle_hup(self) -> None:
-        """Reload; stop instead if the terminal has been closed."""
-        if self.had_terminal and not has_terminal():
+        """Reload; stop instead if the terminal has just been closed."""
+        if monotonic() < self.had_terminal_at + HANGUP_DELAY and not has_terminal():
             if self.ignores_hangup:
                 return
             raise StopIteration

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from app.settings import Settings
 
-# A worker without connections has about 25 open.
+# An idle worker has about 25 open file descriptors.
 MIN_FILE_DESCRIPTORS = 64
 
 

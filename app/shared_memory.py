@@ -1,6 +1,6 @@
 """Memory that the master process shares with its workers: metrics and heartbeats.
 
-The memory belongs to no file system: no directory can disappear or fill up. prometheus-client's
+The memory belongs to no directory, which could disappear or fill up. prometheus-client's
 multiprocess mode instead keeps a file per process id, which a killed worker leaves behind for
 every scrape to read. Here each process counts in a *slot*. The master process counts in slot 0 and
 allocates to each worker the lowest slot that no living worker holds. A new worker continues the
@@ -17,7 +17,7 @@ from array import array
 from collections.abc import Container, Iterator, Sequence
 from functools import cache
 from struct import Struct
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 from gunicorn.workers.workertmp import WorkerTmp
@@ -42,8 +42,10 @@ def shared_file(name: str) -> Any:
 class Heartbeat(WorkerTmp):
     """gunicorn's heartbeat, whose file otherwise needs a directory at each start of a worker."""
 
-    def __init__(self, _cfg: Any) -> None:
+    def __init__(self, cfg: Any) -> None:
         self._tmp = shared_file("heartbeat")
+        if (cfg.uid, cfg.gid) != (os.geteuid(), os.getegid()):
+            os.fchown(self._tmp.fileno(), cfg.uid, cfg.gid)
 
 
 class Key(NamedTuple):
@@ -66,7 +68,7 @@ def entries(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, int]]:
     """Yield the key and the offset of each value in a slot."""
     (used,) = USED.unpack_from(data)
     offset = USED.size
-    # A slot that is read while it grows has a later size than its end.
+    # If the slot grows during the read, `used` exceeds the data that was read.
     while offset < min(used, len(data)):
         (size,) = KEY_SIZE.unpack_from(data, offset)
         start = offset + KEY_SIZE.size
@@ -131,7 +133,7 @@ class Slots:
 
     def __init__(self) -> None:
         self.file = shared_file("metrics")
-        self.lock = Lock()
+        self.lock = RLock()  # find() logs, and a dropped line counts
         self.values: list[Value] = []
         self.extend(0)
         self.use(0)
@@ -144,7 +146,7 @@ class Slots:
     def allocate(self, taken: Container[int]) -> int:
         """Return the lowest slot that is not `taken` by a worker that may be alive."""
         slot = next(slot for slot in itertools.count(1) if slot not in taken)
-        # Here, because two workers that do it at once could shorten the file.
+        # Only the master process extends the file: concurrent calls could shorten it.
         self.extend(slot)
         return slot
 
@@ -194,7 +196,8 @@ class Slots:
                 os.pwrite(self.file.fileno(), bytes(DOUBLE.size), slot * SLOT_SIZE + offset)
 
     def read_slot(self, slot: int) -> bytes:
-        """Return the used part of a slot. Needs no further file descriptor, which mmap() does."""
+        """Return the used part of a slot."""
+        # Not with mmap(), which needs a further file descriptor.
         start = slot * SLOT_SIZE
         (used,) = USED.unpack(os.pread(self.file.fileno(), USED.size, start))
         return os.pread(self.file.fileno(), max(used, USED.size), start)

@@ -39,6 +39,7 @@ STATUSES: tuple[tuple[Any, HTTPStatus], ...] = (
     (errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
     (errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
     (errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
+    (errors.ConfigurationProblem, HTTPStatus.INTERNAL_SERVER_ERROR),
     # The application has set an invalid header.
     (errors.InvalidResponseHeader, HTTPStatus.INTERNAL_SERVER_ERROR),  # type: ignore[attr-defined] # the stubs lack it
     (errors.InvalidResponseHeaderName, HTTPStatus.INTERNAL_SERVER_ERROR),  # type: ignore[attr-defined] # as above

@@ -44,6 +44,20 @@ def test_reload_loads_edited_application(copy: Path, reload: str) -> None:
         assert b'method="PUT"' in server.ask("/metrics").body
 
 
+@pytest.mark.parametrize("module", ["application", "metrics"])
+@pytest.mark.parametrize("fault", ["1 / 0", "("])
+def test_service_recovers_from_faulty_edit(copy: Path, module: str, fault: str) -> None:
+    file = copy / f"app/{module}.py"
+    former = file.read_text()
+    with gunicorn(cwd=copy, workers=1) as server:
+        file.write_text(f"{former}\n{fault}\n")
+        server.signal(signal.SIGHUP)
+        server.wait_until(lambda: server.messages("Worker failed to boot. The master process"))
+        file.write_text(former)
+        eventually(lambda: len(server.workers()) == 1 and server.is_ready())
+        assert request(server.port, "GET", "/hello").status == 200
+
+
 def test_exceptions_in_hooks_do_not_end_master_process(copy: Path) -> None:
     for name in HOOKS:
         parameters = PARAMETERS.get(name, "a, b")

@@ -1,4 +1,4 @@
-"""Listeners that gunicorn's arguments, systemd and the environment ask for."""
+"""Listeners configured by arguments, systemd and the environment."""
 
 import socket
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def assert_serves(server: Gunicorn, public: list[int], management: int) -> None:
     ],
     ids=" ".join,
 )
-def test_management_port_is_kept_apart(arguments: list[str]) -> None:
+def test_management_application_is_served_only_on_management_port(arguments: list[str]) -> None:
     ports = {name: free_port() for name in ("public", "other", "management")}
     arguments = [argument.format(**ports) for argument in arguments]
     settings: dict[str, Any] = {
