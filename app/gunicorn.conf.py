@@ -1,4 +1,7 @@
-"""gunicorn's settings and hooks. Nothing here imports the application: a reload loads it anew."""
+"""gunicorn's settings and hooks.
+
+The master process must not import the application, or else a reload would not load edited files.
+"""
 
 import json
 import os
@@ -73,7 +76,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(_worker: Any) -> None:
-    from app import metrics  # noqa: PLC0415 -- the master process must not import the application
+    from app import metrics  # noqa: PLC0415 -- see the module's docstring
 
     metrics.initialise()
     # A terminal that closes sends SIGHUP to all processes. Only the master process acts on it.

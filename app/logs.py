@@ -301,7 +301,7 @@ class Logger(glogging.Logger):
         for size in (MAX_FIELD, MAX_FIELD // 4):
             line = ACCESS_LINE % (
                 rfc3339(time()),
-                quote(environ["REMOTE_ADDR"]),
+                quote(environ.get("REMOTE_ADDR", "")),
                 quote(req.method or ""),
                 quote((req.path or "")[:size]),
                 quote((req.query or "")[:size]),

@@ -1,5 +1,6 @@
 """Master process: gunicorn's arbiter, extended where the host or a signal could end or stall it."""
 
+import logging
 import os
 import signal
 import sys
@@ -184,7 +185,8 @@ class Master(arbiter.Arbiter):
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> Any:
         """Wait for signals; report dropped log lines."""
-        self.log.flush()
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         if has_terminal():
             self.had_terminal_at = monotonic()
         return super().wait_for_signals(timeout)

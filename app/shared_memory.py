@@ -158,6 +158,7 @@ class Slots:
 
     def use(self, slot: int) -> None:
         """Store the values of this process in `slot`."""
+        # The last worker in the slot may have ended without Master.reap_workers().
         self.clear_gauges(slot)
         self.memory = mmap.mmap(self.file.fileno(), SLOT_SIZE, offset=slot * SLOT_SIZE)
         self.doubles = memoryview(self.memory).cast("d")

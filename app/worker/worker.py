@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import sys
 from http import HTTPStatus
 from time import monotonic
@@ -44,11 +43,6 @@ class Worker(base.Worker):
             if (value := getattr(cfg, name)) != expected:
                 log.error("%s=%r: expected %r, or --worker-class gthread", name, value, expected)
                 sys.exit(1)
-
-    def init_signals(self) -> None:
-        """Install the signal handlers; a signal may have been blocked since before the fork."""
-        super().init_signals()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self.SIGNALS} - {signal.SIGHUP})
 
     def run(self) -> None:
         """Serve until a signal, max_requests or the end of the master process."""

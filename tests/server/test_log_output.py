@@ -1,4 +1,4 @@
-"""Standard output that nobody reads, that fails, or that is no pipe."""
+"""Log on a standard output that is not read, fails, or is not a pipe."""
 
 import fcntl
 import json
@@ -40,7 +40,7 @@ def send_requests(server: Gunicorn, count: int = REQUESTS) -> None:
 
 
 def read_available(fd: int) -> bytes:
-    """Read what is in a pipe or socket."""
+    """Return the bytes that a pipe, socket or terminal holds."""
     os.set_blocking(fd, False)
     received = b""
     try:
