@@ -15,8 +15,11 @@ MIN_FILE_DESCRIPTORS = 64
 
 
 def end_quietly(*_: object) -> NoReturn:
-    """End the process at a signal before gunicorn handles signals."""
-    sys.exit(0)
+    """End the process at a signal before gunicorn handles signals.
+
+    A SystemExit would be lost in a destructor or callback that happens to run.
+    """
+    os._exit(0)
 
 
 def occupy_standard_streams() -> None:

@@ -172,7 +172,7 @@ def test_gauges_show_connections_and_threads_and_their_limits() -> None:
 
     with gunicorn(application, "--worker-connections", "50", THREADS="3") as server:
         limits = {"connections_max": 100, "threads_max": 6}
-        assert gauges() == limits | {"connections_open": 0, "threads_busy": 0}
+        eventually(lambda: gauges() == limits | {"connections_open": 0, "threads_busy": 0})
         assert gauges("management") == limits | {"connections_open": 1, "threads_busy": 1}
         with connect(server.port) as waiting, connect(server.port) as busy:
             busy.sendall(b"GET /sleep?100 HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -74,7 +74,7 @@ def test_shutdown_signals_are_handled_during_reload() -> None:
 def test_sigterm_during_startup_ends_service() -> None:
     rng = random.Random(1)
     for _ in range(6):
-        with Gunicorn(GRACEFUL_TIMEOUT="100") as server:
+        with Gunicorn(GRACEFUL_TIMEOUT="100", PYTHONWARNINGS="") as server:
             with suppress(subprocess.TimeoutExpired):
                 # The moment is what varies: no event is awaited.
                 server.process.wait(rng.uniform(0.05, 0.7))
