@@ -70,7 +70,6 @@ util.write_error = write_error  # type: ignore[assignment] # the names of the ar
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    server.slots.use(server.slot)
     if server.cfg.reuse_port:
         worker.sockets += server.LISTENERS
 

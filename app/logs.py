@@ -116,14 +116,21 @@ def write_without_blocking(fd: int) -> Callable[[bytes], int]:
             os.write, os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)
         )
     except OSError:  # no /proc, or a pipe or terminal of another user
-        return partial(write_if_ready, fd)
+        return partial(write_if_ready, fd, shared_file("log"))
 
 
-def write_if_ready(fd: int, data: bytes) -> int:
-    """Write to `fd` if it accepts data. The write may block if another process is faster."""
-    if not select.select((), (fd,), (), 0)[1]:
-        raise BlockingIOError
-    return os.write(fd, data)
+def write_if_ready(fd: int, file: Any, data: bytes) -> int:
+    """Write to `fd` if it accepts data.
+
+    The lock on `file` keeps other workers from writing before this one does, which would block.
+    """
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    try:
+        if not select.select((), (fd,), (), 0)[1]:
+            raise BlockingIOError
+        return os.write(fd, data)
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN)
 
 
 def may_accept_part(fd: int) -> bool:
@@ -144,7 +151,6 @@ class Output:
 
     def __init__(self, fd: int) -> None:
         self.write = write_without_blocking(fd)
-        self.lock = RLock()  # a signal handler may log while its thread holds the lock
         # A terminal or socket may accept a part of a line. The process that has the rest locks this
         # file exclusively, so that no other process writes in between.
         self.file = shared_file("log") if may_accept_part(fd) else None
@@ -153,6 +159,7 @@ class Output:
 
     def reset(self) -> None:
         """Forget the lines of the parent process."""
+        self.lock = RLock()  # a signal handler may log while its thread holds the lock
         self.batch, self.lines = b"", 0  # lines to write, and their number
         self.rest = b""  # of a batch that has been written in part
         self.dropped = 0
@@ -252,9 +259,14 @@ class RateLimitFilter(logging.Filter):
     The next one states how many were dropped.
     """
 
-    second = 0
-    passed = 0
-    dropped = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+        os.register_at_fork(after_in_child=self.reset)
+
+    def reset(self) -> None:
+        """Forget the warnings and errors of the parent process."""
+        self.second = self.passed = self.dropped = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return False for warnings and errors that exceed the rate limit."""
@@ -274,20 +286,19 @@ class RateLimitFilter(logging.Filter):
 class Logger(glogging.Logger):
     """gunicorn's logger, without its own handlers and formats."""
 
-    output: Output
+    handler: Handler
 
     def setup(self, cfg: Config) -> None:
         """Set up the logging module; gunicorn calls this at startup and at each reload."""
         self.cfg = cfg
         self.error_log.propagate = True
-        if not hasattr(self, "output"):
-            self.output = Output(STDOUT)
+        if not hasattr(self, "handler"):
+            self.handler = Handler(Output(STDOUT))
+            self.handler.addFilter(RateLimitFilter())
         # Created now, so that the series start at 0.
         for reason in (BLOCKED, FAILED, RATE_LIMIT):
             DROPPED.labels(reason)
-        handler = Handler(self.output)
-        handler.addFilter(RateLimitFilter())
-        logging.basicConfig(level=cfg.loglevel.upper(), handlers=[handler], force=True)
+        logging.basicConfig(level=cfg.loglevel.upper(), handlers=[self.handler], force=True)
         logging.captureWarnings(capture=True)
         self.access_enabled = logging.getLogger().isEnabledFor(logging.INFO)
 
@@ -315,8 +326,8 @@ class Logger(glogging.Logger):
             if len(line) <= MAX_LINE:
                 break
         # On an event loop, Listener calls flush().
-        self.output.write_line(line.encode(), now=getattr(resp, "in_pool", True))
+        self.handler.output.write_line(line.encode(), now=getattr(resp, "in_pool", True))
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        self.output.flush()
+        self.handler.flush()

@@ -44,7 +44,7 @@ class Master(arbiter.Arbiter):
     WORKERS: ClassVar[Any]
     reloading = False
     shutdown = 0  # 1: graceful, 2 or more: immediate
-    has_served = False  # whether a worker has sent a heartbeat
+    starting = True  # until a worker has sent a heartbeat
     retry_at = 0.0  # when the next worker may be started after a failure
 
     def __init__(self, app: Any) -> None:
@@ -80,7 +80,10 @@ class Master(arbiter.Arbiter):
     def start(self) -> None:
         """Create the listeners and install the signal handlers."""
         self.LISTENERS = self.create_listeners()  # type: ignore[misc] # as gunicorn does
-        super().start()
+        try:
+            super().start()
+        except RuntimeError as error:  # the file of --pid cannot be created
+            sys.exit(f"hello-wsgi: {error}")
 
     def create_listeners(self) -> list[Any]:
         """Return the listeners of the addresses of `--bind`, and that of the management port.
@@ -108,18 +111,25 @@ class Master(arbiter.Arbiter):
         listeners.management_port = management
         return created
 
+    def spawn_workers(self) -> None:
+        """Start the missing workers. A signal is handled first, and the main loop calls again."""
+        while len(self.WORKERS) < self.num_workers and self.SIG_QUEUE.empty():
+            if not self.spawn_worker():
+                break
+
     def spawn_worker(self) -> Any:
         """Start a worker. After a failure, the master process retries a second later."""
         if monotonic() < self.retry_at:
             return None
+        first = self.worker_age == 0
         # A signal that arrives before the worker has its own handlers would be lost. The hook
         # post_worker_init unblocks the signals in the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         try:
-            self.slot = self.slots.allocate(self.allocated_slots())
+            slot = self.slots.allocate(self.allocated_slots())
             pid = super().spawn_worker()
         except Exception as error:
-            if self.worker_age <= 1:
+            if first:
                 sys.exit(f"hello-wsgi: cannot start a worker: {error}")
             self.log.exception("Cannot start a worker")
             self.retry_at = monotonic() + 1
@@ -127,7 +137,7 @@ class Master(arbiter.Arbiter):
         finally:
             if os.getpid() == self.pid:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
-        self.WORKERS[pid].slot = self.slot
+        self.WORKERS[pid].slot = slot
         self.workers_spawned.inc()
         return pid
 
@@ -168,14 +178,16 @@ class Master(arbiter.Arbiter):
         """
         before = self.allocated_slots()
         now = monotonic()  # which heartbeats show; until the first one, last_update() is later
-        self.has_served |= any(w.tmp.last_update() <= now for w in self.WORKERS.values())
+        self.starting &= not any(w.tmp.last_update() <= now for w in self.WORKERS.values())
         try:
             super().reap_workers()
         except HaltServer as error:
-            if not self.has_served:
-                raise
-            self.log.error("%s The master process tries again.", error.reason)  # noqa: TRY400 -- the worker has logged the traceback
-            self.retry_at = monotonic() + 1
+            if not self.shutdown:
+                if self.starting:
+                    self.shutdown = 1
+                    raise
+                self.log.error("%s The master process tries again.", error.reason)  # noqa: TRY400 -- the worker has logged the traceback
+                self.retry_at = monotonic() + 1
             self.reap_workers()
         for slot in before - self.allocated_slots():
             self.slots.clear_gauges(slot)

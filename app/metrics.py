@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app import __version__
-from app.shared_memory import Value, parse_key
+from app.shared_memory import Series, Value, parse_key
 from app.worker.request import status_of
 
 # Named here, as the annotations of a nested function are evaluated at each request.
@@ -93,26 +93,35 @@ def initialise() -> None:
 
 
 def merge(slots: Iterable[tuple[bytes, float]]) -> Iterable[Metric]:
-    """Add up the values of the slots, and the buckets of each histogram."""
-    totals: dict[bytes, float] = defaultdict(float)
+    """Add up the values of the slots, and the buckets of each histogram.
+
+    After a reload with edited metrics, a slot may contain several documentations of a metric, of
+    which the last one is used, and buckets in any order.
+    """
+    totals: dict[Series, float] = defaultdict(float)
+    documentation: dict[str, str] = {}
     for key, value in slots:
-        totals[key] += value
+        series, documentation[series.metric] = parse_key(key)
+        totals[series] += value
     metrics: dict[str, Metric] = {}
-    buckets: dict[tuple[str, ...], float] = defaultdict(float)
-    for key, value in totals.items():
-        type_, name, sample, labels, documentation = parse_key(key)
-        metric = metrics.setdefault(name, Metric(name, documentation, type_))
-        if "le" not in labels:
-            metric.add_sample(sample, labels, value)
+    cumulative: dict[Any, float] = defaultdict(float)
+    for series, value in sorted(totals.items(), key=order):
+        type_, name, sample, labels, le = series
+        metric = metrics.setdefault(name, Metric(name, documentation[name], type_))
+        if not le:
+            metric.add_sample(sample, dict(labels), value)
             continue
-        # In ascending order, as they were created.
-        others = {label: labels[label] for label in labels if label != "le"}
-        histogram = name, *others.values()
-        buckets[histogram] += value
-        metric.add_sample(sample, labels, buckets[histogram])
-        if labels["le"] == "+Inf":
-            metric.add_sample(f"{name}_count", others, buckets[histogram])
+        cumulative[name, labels] += value
+        metric.add_sample(sample, dict(labels) | {"le": le}, cumulative[name, labels])
+        if le == "+Inf":
+            metric.add_sample(f"{name}_count", dict(labels), cumulative[name, labels])
     return metrics.values()
+
+
+def order(item: tuple[Series, float]) -> Any:
+    """Return the sort key of a time series: the buckets of a histogram ascend."""
+    series, _ = item
+    return series.metric, series.labels, float(series.le or "-inf")
 
 
 class Exposition(Collector):

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import runpy
 import signal
 import sys
 from pathlib import Path
@@ -35,7 +34,7 @@ def occupy_standard_streams() -> None:
 
 
 def main() -> None:
-    """Run `python -m gunicorn --config app/gunicorn.conf.py`, with further arguments if any.
+    """Run gunicorn with app/gunicorn.conf.py, and with further arguments if any.
 
     A startup that fails ends with one line on stderr and exit status 1.
     """
@@ -50,7 +49,9 @@ def main() -> None:
         # gunicorn reads WEB_CONCURRENCY when it is imported, before any configuration file.
         Settings.from_environ(os.environ)
         sys.argv[1:1] = ["--config", str(Path(__file__).with_name("gunicorn.conf.py"))]
-        runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
+        from app.command import Command  # noqa: PLC0415 -- see above
+
+        Command("%(prog)s [OPTIONS] [APP_MODULE]", prog="hello-wsgi").run()
     except (OSError, ValueError) as error:
         sys.exit(f"hello-wsgi: {error}")
 

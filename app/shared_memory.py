@@ -48,20 +48,22 @@ class Heartbeat(WorkerTmp):
             os.fchown(self._tmp.fileno(), cfg.uid, cfg.gid)
 
 
-class Key(NamedTuple):
-    """Identity of a value, in the terms of prometheus_client."""
+class Series(NamedTuple):
+    """Identity of a time series, in the terms of prometheus_client."""
 
     type: str
     metric: str
     sample: str
-    labels: dict[str, str]
-    documentation: str
+    labels: tuple[tuple[str, str], ...]  # without `le`
+    le: str  # upper bound of a bucket, otherwise empty
 
 
 @cache
-def parse_key(key: bytes) -> Key:
-    """Return the key of an entry."""
-    return Key(*json.loads(key))
+def parse_key(key: bytes) -> tuple[Series, str]:
+    """Return the time series of an entry, and the documentation of its metric."""
+    type_, metric, sample, labels, documentation = json.loads(key)
+    le = labels.pop("le", "")
+    return Series(type_, metric, sample, tuple(labels.items()), le), documentation
 
 
 def entries(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, int]]:
@@ -98,7 +100,7 @@ class Value:
         **_: Any,
     ) -> None:
         labels = dict(zip(labelnames, labelvalues, strict=True))
-        self.key = json.dumps(Key(type_, metric, sample, labels, documentation)).encode()
+        self.key = json.dumps((type_, metric, sample, labels, documentation)).encode()
         with self.slots.lock:
             self.slots.values.append(self)
             self.bind()
@@ -135,8 +137,10 @@ class Slots:
         self.file = shared_file("metrics")
         self.lock = RLock()  # find() logs, and a dropped line counts
         self.values: list[Value] = []
+        self.memory_of_child: mmap.mmap | None = None
         self.extend(0)
-        self.use(0)
+        self.use(self.map(0))
+        os.register_at_fork(after_in_child=self.after_fork)
 
     def install(self) -> None:
         """Store the values of all metrics that are created from now on in these slots."""
@@ -144,10 +148,13 @@ class Slots:
         values.ValueClass = Value
 
     def allocate(self, taken: Container[int]) -> int:
-        """Return the lowest slot that is not `taken` by a worker that may be alive."""
+        """Return the lowest slot that is not `taken`, which the next child process will use."""
         slot = next(slot for slot in itertools.count(1) if slot not in taken)
         # Only the master process extends the file: concurrent calls could shorten it.
         self.extend(slot)
+        # The last worker in the slot may have ended without Master.reap_workers().
+        self.clear_gauges(slot)
+        self.memory_of_child = self.map(slot)
         return slot
 
     def extend(self, slot: int) -> None:
@@ -156,11 +163,23 @@ class Slots:
         if os.fstat(self.file.fileno()).st_size < size:
             self.file.truncate(size)
 
-    def use(self, slot: int) -> None:
-        """Store the values of this process in `slot`."""
-        # The last worker in the slot may have ended without Master.reap_workers().
-        self.clear_gauges(slot)
-        self.memory = mmap.mmap(self.file.fileno(), SLOT_SIZE, offset=slot * SLOT_SIZE)
+    def map(self, slot: int) -> mmap.mmap:
+        """Return the memory of a slot."""
+        return mmap.mmap(self.file.fileno(), SLOT_SIZE, offset=slot * SLOT_SIZE)
+
+    def after_fork(self) -> None:
+        """Use the allocated slot in a new child process.
+
+        The values of a process that the application forks are private to it, because two processes
+        in a slot would overwrite each other's entries.
+        """
+        self.lock = RLock()
+        self.use(self.memory_of_child or mmap.mmap(-1, SLOT_SIZE))
+        self.memory_of_child = None
+
+    def use(self, memory: mmap.mmap) -> None:
+        """Store the values of this process in `memory`."""
+        self.memory = memory
         self.doubles = memoryview(self.memory).cast("d")
         (used,) = USED.unpack_from(self.memory)
         self.used = used or USED.size
@@ -193,7 +212,7 @@ class Slots:
     def clear_gauges(self, slot: int) -> None:
         """Set the gauges of a worker that has ended to 0."""
         for key, offset in entries(self.read_slot(slot)):
-            if parse_key(key).type == "gauge":
+            if parse_key(key)[0].type == "gauge":
                 os.pwrite(self.file.fileno(), bytes(DOUBLE.size), slot * SLOT_SIZE + offset)
 
     def read_slot(self, slot: int) -> bytes:

@@ -30,7 +30,7 @@ class Worker(base.Worker):
     listeners: list[Listener]
 
     @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:
+    def check_config(cls, cfg: Any, _log: Any) -> None:
         """Exit if the configuration asks for a protocol other than HTTP/1.1 without TLS."""
         supported = {
             "certfile": None,
@@ -41,8 +41,10 @@ class Worker(base.Worker):
         }
         for name, expected in supported.items():
             if (value := getattr(cfg, name)) != expected:
-                log.error("%s=%r: expected %r, or --worker-class gthread", name, value, expected)
-                sys.exit(1)
+                sys.exit(
+                    f"hello-wsgi: {name}={value!r}: expected {expected!r}, or"
+                    " --worker-class gthread"
+                )
 
     def run(self) -> None:
         """Serve until a signal, max_requests or the end of the master process."""

@@ -58,6 +58,39 @@ def test_service_recovers_from_faulty_edit(copy: Path, module: str, fault: str) 
         assert request(server.port, "GET", "/hello").status == 200
 
 
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("1 / 0", "Configuration not reloaded: hello-wsgi: "),
+        ("workers = 0", "Configuration not reloaded: hello-wsgi: workers=0: "),
+        ("bind = '127.0.0.1:1'", "bind=['127.0.0.1:1'] not reloaded: expected a restart"),
+    ],
+)
+def test_reload_keeps_listeners_and_former_configuration(
+    copy: Path, fault: str, message: str
+) -> None:
+    with gunicorn(cwd=copy) as server:
+        with (copy / "app/gunicorn.conf.py").open("a") as file:
+            file.write(f"\n{fault}\n")
+        server.signal(signal.SIGHUP)
+        server.wait_until_booted(4)
+        assert server.messages(message)
+        eventually(lambda: len(server.workers()) == 2)
+        assert request(server.port, "GET", "/hello").status == 200
+        assert server.ask("/readyz").status == 200
+
+
+def test_exception_in_pre_request_hook_is_logged_and_counts_as_500(copy: Path) -> None:
+    with (copy / "app/gunicorn.conf.py").open("a") as file:
+        file.write("\n\ndef pre_request(worker, request):\n    raise RuntimeError\n")
+    with Gunicorn(cwd=copy) as server:
+        server.wait_until_booted(2)
+        port, _ = server.ports()
+        assert request(port, "GET", "/hello").status == 500
+        server.wait_until(server.access_log)
+    assert [line["status"] for line in server.access_log()] == [500]
+
+
 def test_exceptions_in_hooks_do_not_end_master_process(copy: Path) -> None:
     for name in HOOKS:
         parameters = PARAMETERS.get(name, "a, b")

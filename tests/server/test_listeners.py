@@ -1,5 +1,6 @@
 """Listeners configured by arguments, systemd and the environment."""
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -93,6 +94,14 @@ def test_host_field_does_not_open_management_application_on_unix_socket(
     assert not path.exists()
 
 
+def test_removed_unix_socket_does_not_affect_shutdown(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with gunicorn("--bind", f"unix:{path}") as server:
+        path.unlink()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 @contextmanager
 def listening_sockets(count: int) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
@@ -136,6 +145,7 @@ def test_passed_sockets_are_served(*, passed_management: bool, systemd: bool) ->
         (["--bind", "fd://0"], {}, "cannot listen on fd://0: "),
         (["--bind", "unix:/nonexistent/socket"], {}, "cannot listen on /nonexistent/socket: "),
         (["--bind", "unix:/etc/passwd"], {}, "cannot listen on /etc/passwd: "),
+        (["--bind", "127.0.0.1:abc"], {}, "'abc' is not a valid port number."),
         (["--bind", "127.0.0.1:65536"], {}, "cannot listen on 127.0.0.1:65536: "),
         (["--bind", ":99"], {"MANAGEMENT_PORT": "99"}, "--bind: expected a port other than MANAGE"),
         (["--reuse-port"], {}, "--reuse-port: expected TCP addresses and ports other than 0"),

@@ -62,6 +62,19 @@ def unread_pipe() -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
+def unread_pipe_of_another_user() -> Iterator[tuple[int, int]]:
+    """Return a pipe that /proc does not open without the capabilities of the root user."""
+    with unread_pipe() as (reading, writing):
+        os.fchmod(writing, 0)
+        yield reading, writing
+
+
+WITHOUT_CAPABILITIES = (
+    () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+)
+
+
+@contextmanager
 def unread_socket() -> Iterator[tuple[int, int]]:
     reading, writing = socket.socketpair()
     with reading, writing:
@@ -81,11 +94,16 @@ def unread_terminal() -> Iterator[tuple[int, int]]:
         os.close(writing)
 
 
-@pytest.mark.parametrize("unread", [unread_pipe, unread_socket, unread_terminal])
+@pytest.mark.parametrize(
+    "unread", [unread_pipe, unread_pipe_of_another_user, unread_socket, unread_terminal]
+)
 def test_lines_are_dropped_counted_and_reported_while_output_is_not_read(
     unread: Callable[[], Any],
 ) -> None:
-    with unread() as (reading, writing), gunicorn(stdout=writing) as server:
+    with (
+        unread() as (reading, writing),
+        gunicorn(prefix=WITHOUT_CAPABILITIES, stdout=writing) as server,
+    ):
         flags = fcntl.fcntl(writing, fcntl.F_GETFL)
         send_requests(server)
         assert dropped(scrape(server))["blocked"] > REQUESTS / 2
@@ -104,10 +122,13 @@ def test_lines_are_dropped_counted_and_reported_while_output_is_not_read(
     assert [line["logger"] for line in lines].count("gunicorn.access") == sent - total
 
 
-@pytest.mark.parametrize("unread", [unread_pipe, unread_socket])
+@pytest.mark.parametrize("unread", [unread_pipe, unread_pipe_of_another_user, unread_socket])
 def test_no_line_is_dropped_while_output_is_read(unread: Callable[[], Any]) -> None:
     log = bytearray()
-    with unread() as (reading, writing), gunicorn(stdout=writing) as server:
+    with (
+        unread() as (reading, writing),
+        gunicorn(prefix=WITHOUT_CAPABILITIES, stdout=writing) as server,
+    ):
         os.set_blocking(reading, True)
 
         def read() -> None:

@@ -52,6 +52,13 @@ def test_immediate_shutdown_does_not_wait_for_requests(number: signal.Signals) -
         assert server.wait() == 0
 
 
+def test_immediate_shutdown_does_not_wait_for_stopped_worker() -> None:
+    with gunicorn(GRACEFUL_TIMEOUT="100") as server:
+        os.kill(server.workers()[0], signal.SIGSTOP)
+        server.signal(signal.SIGQUIT)
+        assert server.wait() == 0
+
+
 def test_second_sigterm_turns_graceful_into_immediate_shutdown() -> None:
     with gunicorn(BEHAVIOURS, GRACEFUL_TIMEOUT="100") as server, request_in_flight(server):
         server.signal(signal.SIGTERM)

@@ -40,6 +40,39 @@ def test_lowest_accepted_limit_of_file_descriptors_suffices() -> None:
         assert request(server.port, "GET", "/hello").status == 200
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--worker-class", "nosuch"], "class uri 'nosuch' invalid or not found"),
+        (["--workers", "0"], "workers=0: expected at least 1"),
+        (["--threads", "0"], "threads=0: expected at least 1"),
+        (["--keyfile", "key"], "keyfile='key': expected None, or --worker-class gthread"),
+        (["--pid", "/nonexistent/pid"], "/nonexistent doesn't exist. Can't create pidfile."),
+        (["--config", "tests/fixtureapps/broken.py"], "tests/fixtureapps/broken.py: ZeroDivision"),
+    ],
+)
+def test_unusable_argument_aborts_startup_with_one_line_error(
+    arguments: list[str], error: str
+) -> None:
+    with Gunicorn(*arguments, PYTHONWARNINGS="") as server:
+        assert server.wait() == 1
+    [line] = server.stderr
+    assert line.startswith("hello-wsgi: " + error)
+
+
+def test_application_that_cannot_be_imported_aborts_startup() -> None:
+    with Gunicorn("nosuch:application", PYTHONWARNINGS="") as server:
+        assert server.wait() == 3
+    assert set(server.stderr) == {"No module named 'nosuch'"}
+
+
+def test_logger_of_gunicorn_is_accepted() -> None:
+    with gunicorn("--logger-class", "gunicorn.glogging.Logger") as server:
+        assert request(server.port, "GET", "/hello").status == 200
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 def test_older_python_aborts_startup_with_one_line_error() -> None:
     # The oldest Python that is supported, made to look older.
     program = "import sys; sys.version_info = (3, 10, 1); import app.server"

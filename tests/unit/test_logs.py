@@ -179,6 +179,19 @@ def test_a_reload_does_not_log_twice(make_logger: Make, capfd: pytest.CaptureFix
     assert len(lines(capfd)) == 1
 
 
+def test_reload_keeps_number_of_dropped_warnings(
+    make_logger: Make, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = make_logger("info")
+    for now in (1000.0, 1001.0):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        monkeypatch.setattr("time.time_ns", lambda now=now: int(now * 1e9))
+        for _ in range(12):
+            logger.warning("a warning")
+        logger.setup(logger.cfg)
+    assert [line.get("dropped", 0) for line in lines(capfd)] == [0] * 10 + [2] + [0] * 9
+
+
 def test_a_log_that_cannot_be_written_fails_no_request(
     make_logger: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

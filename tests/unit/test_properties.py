@@ -53,7 +53,7 @@ def test_a_request_is_one_line_of_the_log_and_forges_nothing(
 ) -> None:
     lines: list[bytes] = []
     output = SimpleNamespace(write_line=lambda line, **_: lines.append(line))
-    logger = SimpleNamespace(access_enabled=True, output=output)
+    logger = SimpleNamespace(access_enabled=True, handler=SimpleNamespace(output=output))
     request = SimpleNamespace(method="GET", path=path, query=query)
     response = SimpleNamespace(status="200 OK", sent=20)
     environ = {

@@ -29,7 +29,7 @@ def test_values_of_all_slots_are_added_up(slots: Slots) -> None:
     counter = Counter("c", "A counter.", registry=None)
     for slot in (1, 2):
         slots.allocate(range(1, slot))
-        slots.use(slot)
+        slots.after_fork()
         counter.inc(slot)
     assert samples(slots) == {"c_total": 3}
 
@@ -37,11 +37,22 @@ def test_values_of_all_slots_are_added_up(slots: Slots) -> None:
 def test_next_process_in_slot_continues_counters_and_clears_gauges(slots: Slots) -> None:
     counter = Counter("c", "A counter.", registry=None)
     gauge = Gauge("g", "A gauge.", registry=None)
+    for _ in range(2):
+        slots.allocate(())
+        slots.after_fork()
+        counter.inc()
+        gauge.inc(5)
+    assert samples(slots) == {"c_total": 2, "g": 5}
+
+
+def test_values_of_process_forked_by_application_are_private(slots: Slots) -> None:
+    counter = Counter("c", "A counter.", registry=None)
+    slots.allocate(())
+    slots.after_fork()
     counter.inc()
-    gauge.set(5)
-    slots.use(0)
+    slots.after_fork()
     counter.inc()
-    assert samples(slots) == {"c_total": 2, "g": 0}
+    assert samples(slots) == {"c_total": 1}
 
 
 def test_gauges_of_ended_process_are_cleared(slots: Slots) -> None:
@@ -53,9 +64,9 @@ def test_gauges_of_ended_process_are_cleared(slots: Slots) -> None:
 
 def test_histogram_has_cumulative_buckets_sum_and_count(slots: Slots) -> None:
     histogram = Histogram("h", "A histogram.", buckets=(1, 2), registry=None)
-    slots.allocate(())
-    for slot in (0, 1):
-        slots.use(slot)
+    for slot in (1, 2):
+        slots.allocate(range(1, slot))
+        slots.after_fork()
         for value in (0.5, 1.5, 1.75, 9):
             histogram.observe(value)
     assert samples(slots) == {
@@ -65,6 +76,17 @@ def test_histogram_has_cumulative_buckets_sum_and_count(slots: Slots) -> None:
         "h_count": 8,
         "h_sum": 25.5,
     }
+
+
+def test_edited_documentation_and_buckets_leave_one_cumulative_histogram(slots: Slots) -> None:
+    Histogram("h", "A histogram.", buckets=(1, 3), registry=None).observe(2.5)
+    Histogram("h", "An edited histogram.", buckets=(0.5, 2), registry=None).observe(1.5)
+    [metric] = merge(slots.read())
+    assert metric.documentation == "An edited histogram."
+    assert [sample.value for sample in metric.samples] == [4, 0, 0, 1, 2, 2, 2]
+    assert [sample.labels.get("le") for sample in metric.samples] == [
+        None, "0.5", "1.0", "2.0", "3.0", "+Inf", None,
+    ]  # fmt: skip
 
 
 def test_series_that_does_not_fit_into_slot_is_logged_and_not_exported(

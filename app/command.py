@@ -1,0 +1,52 @@
+"""gunicorn's command with one-line errors, and with reloads that a faulty edit does not end."""
+
+import logging
+import runpy
+import sys
+from typing import Any
+
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.errors import ConfigError
+
+# Settings that gunicorn checks only when it reads them.
+CHECKED_LATE = ("address", "worker_class", "logger_class")
+# Settings of gunicorn that must not be 0: no request would be served.
+POSITIVE = ("workers", "threads", "worker_connections")
+
+
+class Command(WSGIApplication):
+    """gunicorn's command."""
+
+    def get_config_from_filename(self, filename: str) -> dict[str, Any]:
+        """Run a configuration file and return its variables."""
+        try:
+            return runpy.run_path(filename)
+        except Exception as error:
+            raise ConfigError(f"{filename}: {type(error).__name__}: {error}") from error
+
+    def do_load_config(self) -> None:
+        """Load the configuration. An error ends the process with one line on stderr."""
+        try:
+            self.load_default_config()
+            self.load_config()
+            for name in CHECKED_LATE:
+                getattr(self.cfg, name)
+        except Exception as error:  # noqa: BLE001 -- gunicorn does not document which
+            first_line, _, _ = str(error).partition("\n")
+            sys.exit(f"hello-wsgi: {first_line.rstrip(': ')}")
+        for name in POSITIVE:
+            if (value := getattr(self.cfg, name)) < 1:
+                sys.exit(f"hello-wsgi: {name}={value}: expected at least 1")
+
+    def reload(self) -> None:
+        """Load the edited configuration. An error or another address has no effect."""
+        log = logging.getLogger("gunicorn.error")
+        former, app_uri = self.cfg, self.app_uri
+        try:
+            super().reload()
+        except SystemExit as error:
+            self.cfg, self.app_uri = former, app_uri
+            log.error("Configuration not reloaded: %s", error)  # noqa: TRY400 -- it names the cause
+        if self.cfg.address != former.address:
+            log.warning("bind=%s not reloaded: expected a restart", self.cfg.bind)
+            self.cfg.set("bind", former.bind)

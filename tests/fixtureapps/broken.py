@@ -1,0 +1,3 @@
+"""Configuration file that raises an exception."""
+
+BROKEN = 1 / 0
