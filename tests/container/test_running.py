@@ -88,6 +88,15 @@ def test_a_stop_under_load_loses_nothing_and_ends_well(image: str, report: Repor
         assert sum(line["logger"] == "gunicorn.access" for line in running.log()) == answered
 
 
+def test_user_argument_applies_to_workers(image: str) -> None:
+    arguments = "--env=GUNICORN_CMD_ARGS=--user=65532 --group=65532"
+    with container(image, "--user=0", "--env=WEB_CONCURRENCY=2", arguments) as running:
+        workers = "open('/proc/1/task/1/children').read().split()"
+        program = f"import os; print(*(os.stat(f'/proc/{{pid}}').st_uid for pid in {workers}))"
+        assert running.python(program) == "65532 65532"
+        assert request(running.port, "GET", "/hello").status == 200
+
+
 def test_a_bad_setting_ends_the_start_with_one_line(image: str) -> None:
     command = ["docker", "run", "--rm", "--env=THREADS=many", image]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)

@@ -69,7 +69,7 @@ def test_a_component_is_valid_with_nothing_but_the_base(component: str, tmp_path
     (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
     objects = render(tmp_path)
     assert objects != render(MANIFESTS / "base")
-    for version in KUBERNETES:
+    for version in (KUBERNETES[0], KUBERNETES[-1]):
         validate(objects, version)
 
 

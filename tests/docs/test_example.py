@@ -16,8 +16,7 @@ from tests.shell import run, tracked
 [RENAME] = [fence for fence in fences(README, "console") if "git mv" in fence.text]
 COMMANDS = [line.removeprefix("$ ") for line in RENAME.text.splitlines()]
 # What knows the service by its name, and what knows its endpoints.
-TESTS = ["tests/unit", "tests/deploy", "tests/docs", "tests/server/test_metrics.py"]
-TESTS += ["tests/server/test_contract.py"]
+TESTS = ["tests/unit", "tests/deploy", "tests/docs", "tests/server/test_contract.py"]
 
 
 @pytest.fixture

@@ -46,7 +46,6 @@ def test_lowest_accepted_limit_of_file_descriptors_suffices() -> None:
         (["--worker-class", "nosuch"], "class uri 'nosuch' invalid or not found"),
         (["--workers", "0"], "workers=0: expected at least 1"),
         (["--threads", "0"], "threads=0: expected at least 1"),
-        (["--keyfile", "key"], "keyfile='key': expected None, or --worker-class gthread"),
         (["--pid", "/nonexistent/pid"], "/nonexistent doesn't exist. Can't create pidfile."),
         (["--config", "tests/fixtureapps/broken.py"], "tests/fixtureapps/broken.py: ZeroDivision"),
     ],
