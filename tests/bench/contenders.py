@@ -105,6 +105,8 @@ def running(contender: Contender, workers: int) -> Iterator[Running]:
             "PORT": str(port),
             "MANAGEMENT_PORT": str(management_port),
             "WEB_CONCURRENCY": str(workers),
+            "PROMETHEUS_MULTIPROC_DIR": directory,  # of Flask's exporter
+            "PYTHONDONTWRITEBYTECODE": "",  # installed packages are compiled, too
         }
         started = time.monotonic()
         server = subprocess.Popen(
