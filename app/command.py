@@ -9,7 +9,7 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.errors import ConfigError
 
 # Settings that gunicorn checks only when it reads them.
-CHECKED_LATE = ("address", "worker_class", "logger_class")
+CHECKED_LATE = ("address", "env", "logger_class", "worker_class")
 # Settings of gunicorn that must not be 0: no request would be served.
 POSITIVE = ("workers", "threads", "worker_connections")
 
@@ -37,6 +37,20 @@ class Command(WSGIApplication):
         for name in POSITIVE:
             if (value := getattr(self.cfg, name)) < 1:
                 sys.exit(f"hello-wsgi: {name}={value}: expected at least 1")
+        if self.cfg.daemon:
+            sys.exit("hello-wsgi: --daemon: expected a process manager, such as systemd, instead")
+
+    def load(self) -> Any:
+        """Import the application. In the master process, an error ends the process with one line.
+
+        A worker logs the traceback.
+        """
+        try:
+            return super().load()
+        except Exception as error:
+            if self.cfg.preload_app or self.cfg.check_config or self.cfg.print_config:
+                sys.exit(f"hello-wsgi: {type(error).__name__}: {error}")
+            raise
 
     def reload(self) -> None:
         """Load the edited configuration. An error or another address has no effect."""

@@ -5,7 +5,6 @@ The master process must not import the application, or else a reload would not l
 
 import json
 import os
-import signal
 import socket
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +18,7 @@ from app.master import Master
 from app.settings import Settings
 from app.shared_memory import Heartbeat
 from app.worker import Worker
+from app.worker.worker import unblock_signals
 
 settings = Settings.from_environ(os.environ)
 host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -78,7 +78,4 @@ def post_worker_init(_worker: Any) -> None:
     from app import metrics  # noqa: PLC0415 -- see the module's docstring
 
     metrics.initialise()
-    # A terminal that closes sends SIGHUP to all processes. Only the master process acts on it.
-    signal.signal(signal.SIGHUP, lambda *_: None)
-    # See Master.spawn_worker().
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)
+    unblock_signals()  # gunicorn's own workers do not

@@ -110,13 +110,26 @@ def write_without_blocking(fd: int) -> Callable[[bytes], int]:
         if stat.S_ISSOCK(mode):
             send = socket.socket(fileno=os.dup(fd)).send
             return lambda data: send(data, socket.MSG_DONTWAIT)
-        # Another open file description for the same pipe or terminal.
-        access = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-        return partial(
-            os.write, os.open(f"/proc/self/fd/{fd}", access | os.O_NONBLOCK | os.O_NOCTTY)
-        )
-    except OSError:  # no /proc, or a pipe or terminal of another user
+        return partial(os.write, reopen(fd))
+    except OSError:
+        if os.isatty(fd):
+            # A write could block even if the terminal is ready. This one fails.
+            return partial(os.write, os.open(os.devnull, os.O_RDONLY))
         return partial(write_if_ready, fd, shared_file("log"))
+
+
+def reopen(fd: int) -> int:
+    """Return a non-blocking descriptor for the same pipe or terminal.
+
+    It has an open file description of its own. Raises OSError without /proc, and for a pipe or
+    terminal of another user, unless it is the controlling terminal.
+    """
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        return os.open(f"/proc/self/fd/{fd}", flags)
+    except OSError:
+        os.tcgetpgrp(fd)  # fails if it is not the controlling terminal
+        return os.open("/dev/tty", flags)
 
 
 def write_if_ready(fd: int, file: Any, data: bytes) -> int:

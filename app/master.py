@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Any, ClassVar
@@ -35,6 +36,10 @@ def has_terminal() -> bool:
     return True
 
 
+class WorkersRestartedError(Exception):
+    """Ends Arbiter.reload() before it waits for the former workers."""
+
+
 class Master(arbiter.Arbiter):
     """gunicorn's arbiter."""
 
@@ -43,6 +48,7 @@ class Master(arbiter.Arbiter):
     log: Any
     WORKERS: ClassVar[Any]
     reloading = False
+    former_age = 0  # age of the youngest worker at the last reload; gunicorn numbers the workers
     shutdown = 0  # 1: graceful, 2 or more: immediate
     starting = True  # until a worker has sent a heartbeat
     retry_at = 0.0  # when the next worker may be started after a failure
@@ -111,19 +117,38 @@ class Master(arbiter.Arbiter):
         listeners.management_port = management
         return created
 
+    def manage_workers(self) -> None:
+        """Start the missing workers, and terminate the surplus ones, the oldest first."""
+        self.spawn_workers()
+        super().manage_workers()
+
     def spawn_workers(self) -> None:
-        """Start the missing workers. A signal is handled first, and the main loop calls again."""
-        while len(self.WORKERS) < self.num_workers and self.SIG_QUEUE.empty():
-            if not self.spawn_worker():
+        """Start the missing workers. A signal is handled first, and the main loop calls again.
+
+        Workers of before the last reload, and those that drain, do not count.
+        """
+        workers = self.WORKERS.values()
+        current = [w for w in workers if w.age > self.former_age and not w.terminated]
+        for _ in range(self.num_workers - len(current)):
+            if not (self.SIG_QUEUE.empty() and self.spawn_worker()):
                 break
+
+    def kill_worker(self, pid: int, sig: Any) -> None:
+        """Send a signal to a worker, but SIGTERM only once."""
+        worker = self.WORKERS.get(pid)
+        if worker is not None and sig == signal.SIGTERM:
+            if worker.terminated:
+                return
+            worker.terminated = True
+        super().kill_worker(pid, sig)
 
     def spawn_worker(self) -> Any:
         """Start a worker. After a failure, the master process retries a second later."""
         if monotonic() < self.retry_at:
             return None
         first = self.worker_age == 0
-        # A signal that arrives before the worker has its own handlers would be lost. The hook
-        # post_worker_init unblocks the signals in the worker.
+        # A signal that arrives before the worker has its own handlers would be lost. The worker
+        # unblocks the signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         try:
             slot = self.slots.allocate(self.allocated_slots())
@@ -135,9 +160,10 @@ class Master(arbiter.Arbiter):
             self.retry_at = monotonic() + 1
             return None
         finally:
+            self.slots.memory_of_child = None
             if os.getpid() == self.pid:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
-        self.WORKERS[pid].slot = slot
+        self.WORKERS[pid].slot, self.WORKERS[pid].terminated = slot, False
         self.workers_spawned.inc()
         return pid
 
@@ -160,24 +186,32 @@ class Master(arbiter.Arbiter):
             self.cfg.set("graceful_timeout", 1)
         try:
             super().stop(graceful and self.shutdown < 2)
-        except FileNotFoundError:  # the path of a Unix socket has been removed
+        except OSError:  # the path of a Unix socket cannot be removed
             remaining: Any = self.LISTENERS
             self.LISTENERS = [each for each in remaining if each.sock is not None]  # type: ignore[misc] # as above
             self.stop(graceful)
 
     def reload(self) -> None:
-        """Start new workers, and wait until the former ones have drained."""
+        """Start new workers, and have the former ones drain.
+
+        gunicorn would wait for them, and meanwhile neither replace workers nor handle signals.
+        """
+        self.former_age, self.retry_at = self.worker_age, 0.0
         self.reloading = True
-        super().reload()
+        with suppress(WorkersRestartedError):
+            super().reload()
         self.reloading = False
 
     def reap_workers(self) -> None:
-        """Reap the workers that have ended. A shutdown signal ends the wait of reload().
+        """Reap the workers that have ended.
 
         A worker that fails to boot ends the startup. A later one is started again.
         """
+        if self.reloading:
+            raise WorkersRestartedError
         before = self.allocated_slots()
-        now = monotonic()  # which heartbeats show; until the first one, last_update() is later
+        # A heartbeat is a monotonic time. Until the first one, last_update() is a wall-clock time.
+        now = monotonic()
         self.starting &= not any(w.tmp.last_update() <= now for w in self.WORKERS.values())
         try:
             super().reap_workers()
@@ -191,9 +225,6 @@ class Master(arbiter.Arbiter):
             self.reap_workers()
         for slot in before - self.allocated_slots():
             self.slots.clear_gauges(slot)
-        if self.reloading and self.shutdown:
-            self.reloading = False
-            raise StopIteration
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> Any:
         """Wait for signals; report dropped log lines."""

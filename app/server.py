@@ -39,8 +39,11 @@ def main() -> None:
     A startup that fails ends with one line on stderr and exit status 1.
     """
     # Process 1 of a container would ignore SIGTERM, and SIGINT would print a traceback.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, end_quietly)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) sets it
+            signal.signal(number, lambda *_: None)
     occupy_standard_streams()
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit < MIN_FILE_DESCRIPTORS:

@@ -165,15 +165,20 @@ def eventually(fact: Callable[[], object]) -> None:
         pause.wait(0.01)
 
 
-def handles_signals(worker: int) -> bool:
-    """Tell if a worker has signal handlers of its own; it loses what comes before that."""
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler for the signal, or has ended."""
     try:
-        status = Path(f"/proc/{worker}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return True
     caught = re.search(r"SigCgt:\s*(\w+)", status)
-    # The arbiter, from which it inherits, has none for SIGABRT.
-    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGABRT - 1) & 1)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+def handles_signals(worker: int) -> bool:
+    """Return whether a worker has signal handlers of its own."""
+    # The master process, from which it inherits handlers, has none for SIGABRT.
+    return handles(worker, signal.SIGABRT)
 
 
 @contextmanager

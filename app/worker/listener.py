@@ -66,7 +66,7 @@ class FlushingSelector(selectors.DefaultSelector):
 
     def __init__(self, log: Any) -> None:
         super().__init__()
-        self.flush = getattr(log, "flush", lambda: None)  # only app.logs.Logger has it
+        self.flush = getattr(log, "flush", lambda: None)  # another --logger-class lacks it
 
     def select(self, timeout: float | None = None) -> Any:
         """Wait for events."""

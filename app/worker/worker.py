@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import sys
 from http import HTTPStatus
 from time import monotonic
@@ -16,6 +17,13 @@ from app.worker.request import status_of
 
 # Seconds between two heartbeats.
 HEARTBEAT = 1
+
+
+def unblock_signals() -> None:
+    """Unblock the signals that Master.spawn_worker() has blocked."""
+    # A terminal that closes sends SIGHUP to all processes. Only the master process acts on it.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 
 class Worker(base.Worker):
@@ -45,6 +53,14 @@ class Worker(base.Worker):
                     f"hello-wsgi: {name}={value!r}: expected {expected!r}, or"
                     " --worker-class gthread"
                 )
+
+    def init_signals(self) -> None:
+        """Install the signal handlers, before gunicorn imports the application.
+
+        Processes that the application starts inherit the signal mask.
+        """
+        super().init_signals()
+        unblock_signals()
 
     def run(self) -> None:
         """Serve until a signal, max_requests or the end of the master process."""

@@ -15,7 +15,7 @@ from tests.shell import run, tracked
 [DIFF] = fences(README, "diff")
 [RENAME] = [fence for fence in fences(README, "console") if "git mv" in fence.text]
 COMMANDS = [line.removeprefix("$ ") for line in RENAME.text.splitlines()]
-# What knows the service by its name, and what knows its endpoints.
+# Tests that know the name of the service, or its endpoints.
 TESTS = ["tests/unit", "tests/deploy", "tests/docs", "tests/server/test_contract.py"]
 
 

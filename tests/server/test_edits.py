@@ -91,6 +91,31 @@ def test_exception_in_pre_request_hook_is_logged_and_counts_as_500(copy: Path) -
     assert [line["status"] for line in server.access_log()] == [500]
 
 
+def test_values_of_process_forked_by_hook_of_master_process_are_not_exported(copy: Path) -> None:
+    with (copy / "app/gunicorn.conf.py").open("a") as file:
+        file.write(
+            "\n\ndef on_reload(server):\n"
+            "    if not os.fork():\n"
+            "        server.workers_spawned.inc(1000)\n"
+            "        os._exit(0)\n"
+        )
+    with gunicorn(cwd=copy) as server:
+        server.signal(signal.SIGHUP)
+        server.wait_until_booted(4)
+        eventually(lambda: b"gunicorn_workers_spawned_total 4.0" in server.ask("/metrics").body)
+
+
+def test_signals_are_unblocked_while_application_is_imported(copy: Path) -> None:
+    with (copy / "app/application.py").open("a") as file:
+        file.write(
+            "\n\nimport logging, signal\n"
+            "blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
+            'logging.getLogger().info("Blocked: %d", len(blocked))\n'
+        )
+    with gunicorn(cwd=copy) as server:
+        assert set(server.messages("Blocked")) == {"Blocked: 0"}
+
+
 def test_exceptions_in_hooks_do_not_end_master_process(copy: Path) -> None:
     for name in HOOKS:
         parameters = PARAMETERS.get(name, "a, b")

@@ -94,10 +94,13 @@ def test_host_field_does_not_open_management_application_on_unix_socket(
     assert not path.exists()
 
 
-def test_removed_unix_socket_does_not_affect_shutdown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_missing_unix_socket_does_not_affect_shutdown(tmp_path: Path, *, replaced: bool) -> None:
     path = tmp_path / "socket"
     with gunicorn("--bind", f"unix:{path}") as server:
         path.unlink()
+        if replaced:
+            path.mkdir()
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
 

@@ -167,6 +167,14 @@ def test_lines_to_full_device_are_counted_as_failed() -> None:
         assert dropped(scrape(server))["failed"] >= 100
 
 
+def test_lines_to_terminal_of_another_user_are_counted_as_failed() -> None:
+    with unread_terminal() as (_, writing):
+        os.fchmod(writing, 0)
+        with gunicorn(prefix=WITHOUT_CAPABILITIES, stdout=writing) as server:
+            send_requests(server, 100)
+            assert dropped(scrape(server))["failed"] >= 100
+
+
 def test_closed_standard_streams_do_not_affect_requests() -> None:
     closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
     with gunicorn(prefix=closed) as server:

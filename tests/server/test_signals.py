@@ -3,6 +3,7 @@
 import os
 import pty
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from tests.client import connect, request
-from tests.servers import ROOT, Gunicorn, eventually, gunicorn, handles_signals
+from tests.servers import ROOT, Gunicorn, eventually, gunicorn, handles, handles_signals
 from tests.shell import ENVIRON
 
 BEHAVIOURS = "tests.fixtureapps.behaviours:application"
@@ -65,6 +66,41 @@ def test_second_sigterm_turns_graceful_into_immediate_shutdown() -> None:
         server.wait_until(lambda: server.messages("Handling signal: term"))
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
+
+
+def test_workers_killed_during_reload_are_replaced_while_former_ones_drain() -> None:
+    with gunicorn(BEHAVIOURS, GRACEFUL_TIMEOUT="100") as server, request_in_flight(server):
+        former = server.workers()
+        server.signal(signal.SIGHUP)
+        server.wait_until_booted(4)
+        for pid in set(server.workers()).difference(former):
+            os.kill(pid, signal.SIGKILL)
+        server.wait_until_booted(6)
+        assert request(server.port, "GET", "/hello").status == 200
+        server.signal(signal.SIGQUIT)
+        assert server.wait() == 0
+
+
+def test_reload_without_resources_is_completed_later() -> None:
+    with gunicorn(workers=1) as server:
+        former = server.workers()
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (1, hard))
+        server.signal(signal.SIGHUP)
+        server.wait_until(lambda: server.messages("Cannot start a worker"))
+        assert request(server.port, "GET", "/hello").status == 200
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        server.wait_until_booted(2)
+        eventually(lambda: have_ended(former))
+        assert len(server.workers()) == 1
+
+
+def test_signals_during_startup_do_not_end_service() -> None:
+    with Gunicorn() as server:
+        eventually(lambda: handles(server.pid, signal.SIGUSR2))
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            server.signal(number)
+        server.wait_until_ready()
 
 
 def test_shutdown_signals_are_handled_during_reload() -> None:

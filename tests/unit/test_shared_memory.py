@@ -45,7 +45,7 @@ def test_next_process_in_slot_continues_counters_and_clears_gauges(slots: Slots)
     assert samples(slots) == {"c_total": 2, "g": 5}
 
 
-def test_values_of_process_forked_by_application_are_private(slots: Slots) -> None:
+def test_values_of_child_process_without_slot_are_private(slots: Slots) -> None:
     counter = Counter("c", "A counter.", registry=None)
     slots.allocate(())
     slots.after_fork()
