@@ -332,7 +332,8 @@ class Logger(glogging.Logger):
                 # There is none if the application never called start_response.
                 int((resp.status or "500")[:3]),
                 resp.sent,
-                request_time.total_seconds(),
+                # The clock of gunicorn's own workers is not monotonic.
+                max(0.0, request_time.total_seconds()),
                 quote(environ.get("HTTP_USER_AGENT", "")[:size]),
                 f'"{trace[1]}"' if trace else "null",
             )

@@ -51,9 +51,9 @@ class Response:
     status, sent = "200 OK", 20
 
 
-def access(logger: Logger, **environ: Any) -> None:
+def access(logger: Logger, seconds: float = 0.25, **environ: Any) -> None:
     full = {"REMOTE_ADDR": "127.0.0.1"} | environ
-    logger.access(Response(), Request(), full, timedelta(seconds=0.25))  # type: ignore[arg-type] # all it reads of them
+    logger.access(Response(), Request(), full, timedelta(seconds=seconds))  # type: ignore[arg-type] # all it reads of them
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -76,9 +76,12 @@ def test_requests_are_logged_at_info(
     assert len(lines(capfd)) == (level in ("debug", "info"))
 
 
-def test_a_duration_is_in_seconds(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
-    access(make_logger("info"))
-    assert lines(capfd)[0]["duration"] == 0.25
+@pytest.mark.parametrize(("seconds", "logged"), [(0.25, 0.25), (-3600, 0)])
+def test_duration_is_in_seconds_and_not_negative(
+    make_logger: Make, capfd: pytest.CaptureFixture[str], seconds: float, logged: float
+) -> None:
+    access(make_logger("info"), seconds)
+    assert lines(capfd)[0]["duration"] == logged
 
 
 def test_a_message_is_one_line(make_logger: Make, capfd: pytest.CaptureFixture[str]) -> None:
