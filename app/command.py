@@ -3,7 +3,7 @@
 import logging
 import runpy
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.errors import ConfigError
@@ -12,6 +12,12 @@ from gunicorn.errors import ConfigError
 CHECKED_LATE = ("address", "env", "logger_class", "worker_class")
 # Settings of gunicorn that must not be 0: no request would be served.
 POSITIVE = ("workers", "threads", "worker_connections")
+
+
+def abort(message: str) -> NoReturn:
+    """End the process with the first line of a message on stderr."""
+    first_line, _, _ = message.partition("\n")
+    sys.exit(f"hello-wsgi: {first_line.rstrip(': ')}")
 
 
 class Command(WSGIApplication):
@@ -32,13 +38,12 @@ class Command(WSGIApplication):
             for name in CHECKED_LATE:
                 getattr(self.cfg, name)
         except Exception as error:  # noqa: BLE001 -- gunicorn does not document which
-            first_line, _, _ = str(error).partition("\n")
-            sys.exit(f"hello-wsgi: {first_line.rstrip(': ')}")
+            abort(str(error))
         for name in POSITIVE:
             if (value := getattr(self.cfg, name)) < 1:
-                sys.exit(f"hello-wsgi: {name}={value}: expected at least 1")
+                abort(f"{name}={value}: expected at least 1")
         if self.cfg.daemon:
-            sys.exit("hello-wsgi: --daemon: expected a process manager, such as systemd, instead")
+            abort("--daemon: expected a process manager, such as systemd, instead")
 
     def load(self) -> Any:
         """Import the application. In the master process, an error ends the process with one line.
@@ -49,7 +54,7 @@ class Command(WSGIApplication):
             return super().load()
         except Exception as error:
             if self.cfg.preload_app or self.cfg.check_config or self.cfg.print_config:
-                sys.exit(f"hello-wsgi: {type(error).__name__}: {error}")
+                abort(f"{type(error).__name__}: {error}")
             raise
 
     def reload(self) -> None:

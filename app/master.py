@@ -125,7 +125,7 @@ class Master(arbiter.Arbiter):
     def spawn_workers(self) -> None:
         """Start the missing workers. A signal is handled first, and the main loop calls again.
 
-        Workers of before the last reload, and those that drain, do not count.
+        Workers from before the last reload, and draining workers, do not count.
         """
         workers = self.WORKERS.values()
         current = [w for w in workers if w.age > self.former_age and not w.terminated]
@@ -196,7 +196,7 @@ class Master(arbiter.Arbiter):
 
         gunicorn would wait for them, and meanwhile neither replace workers nor handle signals.
         """
-        self.former_age, self.retry_at = self.worker_age, 0.0
+        self.former_age = self.worker_age
         self.reloading = True
         with suppress(WorkersRestartedError):
             super().reload()
@@ -212,7 +212,9 @@ class Master(arbiter.Arbiter):
         before = self.allocated_slots()
         # A heartbeat is a monotonic time. Until the first one, last_update() is a wall-clock time.
         now = monotonic()
-        self.starting &= not any(w.tmp.last_update() <= now for w in self.WORKERS.values())
+        self.starting = self.starting and not any(
+            w.tmp.last_update() <= now for w in self.WORKERS.values()
+        )
         try:
             super().reap_workers()
         except HaltServer as error:

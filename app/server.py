@@ -36,7 +36,7 @@ def occupy_standard_streams() -> None:
 def main() -> None:
     """Run gunicorn with app/gunicorn.conf.py, and with further arguments if any.
 
-    A startup that fails ends with one line on stderr and exit status 1.
+    A startup that fails ends with an error on stderr and an exit status other than 0.
     """
     # Process 1 of a container would ignore SIGTERM, and SIGINT would print a traceback.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

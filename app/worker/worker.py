@@ -20,8 +20,9 @@ HEARTBEAT = 1
 
 
 def unblock_signals() -> None:
-    """Unblock the signals that Master.spawn_worker() has blocked."""
+    """Unblock the signals that Master.spawn_worker() has blocked, and make SIGHUP ineffective."""
     # A terminal that closes sends SIGHUP to all processes. Only the master process acts on it.
+    # Child processes would inherit SIG_IGN.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 

@@ -28,6 +28,12 @@ def edit(file: Path, before: str, after: str) -> None:
     file.write_text(text.replace(before, after))
 
 
+def configure(copy: Path, text: str) -> None:
+    """Append lines to the configuration file."""
+    with (copy / "app/gunicorn.conf.py").open("a") as file:
+        file.write(f"\n{text}\n")
+
+
 def responds_with(server: Gunicorn, body: bytes) -> bool:
     return all(request(server.port, "GET", "/hello").body == body for _ in range(10))
 
@@ -70,8 +76,7 @@ def test_reload_keeps_listeners_and_former_configuration(
     copy: Path, fault: str, message: str
 ) -> None:
     with gunicorn(cwd=copy) as server:
-        with (copy / "app/gunicorn.conf.py").open("a") as file:
-            file.write(f"\n{fault}\n")
+        configure(copy, fault)
         server.signal(signal.SIGHUP)
         server.wait_until_booted(4)
         assert server.messages(message)
@@ -81,8 +86,7 @@ def test_reload_keeps_listeners_and_former_configuration(
 
 
 def test_exception_in_pre_request_hook_is_logged_and_counts_as_500(copy: Path) -> None:
-    with (copy / "app/gunicorn.conf.py").open("a") as file:
-        file.write("\n\ndef pre_request(worker, request):\n    raise RuntimeError\n")
+    configure(copy, "def pre_request(worker, request):\n    raise RuntimeError")
     with Gunicorn(cwd=copy) as server:
         server.wait_until_booted(2)
         port, _ = server.ports()
@@ -92,13 +96,15 @@ def test_exception_in_pre_request_hook_is_logged_and_counts_as_500(copy: Path) -
 
 
 def test_values_of_process_forked_by_hook_of_master_process_are_not_exported(copy: Path) -> None:
-    with (copy / "app/gunicorn.conf.py").open("a") as file:
-        file.write(
-            "\n\ndef on_reload(server):\n"
-            "    if not os.fork():\n"
-            "        server.workers_spawned.inc(1000)\n"
-            "        os._exit(0)\n"
-        )
+    hook = (
+        "def on_reload(server):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        server.workers_spawned.inc(1000)\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(child, 0)"
+    )
+    configure(copy, hook)
     with gunicorn(cwd=copy) as server:
         server.signal(signal.SIGHUP)
         server.wait_until_booted(4)
@@ -106,21 +112,16 @@ def test_values_of_process_forked_by_hook_of_master_process_are_not_exported(cop
 
 
 def test_signals_are_unblocked_while_application_is_imported(copy: Path) -> None:
-    with (copy / "app/application.py").open("a") as file:
-        file.write(
-            "\n\nimport logging, signal\n"
-            "blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
-            'logging.getLogger().info("Blocked: %d", len(blocked))\n'
-        )
+    statement = "logging.info('Blocked: %d', len(signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+    imports = "import json, logging, signal\n"
+    edit(copy / "app/application.py", "import json\n", f"{imports}{statement}\n")
     with gunicorn(cwd=copy) as server:
         assert set(server.messages("Blocked")) == {"Blocked: 0"}
 
 
 def test_exceptions_in_hooks_do_not_end_master_process(copy: Path) -> None:
     for name in HOOKS:
-        parameters = PARAMETERS.get(name, "a, b")
-        with (copy / "app/gunicorn.conf.py").open("a") as file:
-            file.write(f"\n\ndef {name}({parameters}):\n    raise RuntimeError\n")
+        configure(copy, f"def {name}({PARAMETERS.get(name, 'a, b')}):\n    raise RuntimeError")
     with gunicorn(cwd=copy) as server:
         for pid in server.workers():
             os.kill(pid, signal.SIGKILL)

@@ -529,22 +529,3 @@ def test_workers_exit_when_master_is_killed() -> None:
         [worker] = server.workers()
         os.kill(server.pid, signal.SIGKILL)
         eventually(lambda: not psutil.pid_exists(worker))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        (["--certfile", "LICENSE", "--keyfile", "LICENSE"], "certfile"),
-        (["--proxy-protocol", "auto"], "proxy_protocol"),
-        (["--protocol", "uwsgi"], "protocol"),
-        (["--http2-cleartext", "upgrade"], "http2_cleartext"),
-    ],
-)
-def test_unsupported_protocol_aborts_startup_with_one_line_error(
-    arguments: list[str], name: str
-) -> None:
-    with Gunicorn(*arguments, PYTHONWARNINGS="") as server:
-        assert server.wait() == 1
-    [error] = server.stderr
-    assert error.startswith(f"hello-wsgi: {name}=")
-    assert error.endswith(", or --worker-class gthread")
