@@ -20,7 +20,7 @@ COPY app app
 # Bytecode, as the service can't write its own: it runs on a read-only root, as a user that owns
 # nothing. Times and modes are the same in each build, whatever the checkout's are; so the bytecode
 # is not tied to the time of its source.
-RUN python -m compileall -q --invalidation-mode unchecked-hash packages app \
+RUN python -m compileall -q --invalidation-mode checked-hash packages app \
     && chmod -R u=rwX,go=rX packages app \
     && find packages app -exec touch --date=@0 {} +
 
@@ -58,7 +58,7 @@ EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
 
 # The service is ready in less than a second, so one asks each second until it is.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
     CMD ["python3", "-m", "app.healthcheck"]
 
 # The command of `make run`; exec form, so that gunicorn is process 1 and gets the signals.

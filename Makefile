@@ -3,12 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python -m
 
-# The promtool at hand, or else that of the image that compose runs.
-PROMTOOL_OF_IMAGE = docker run --rm --volume '$(CURDIR)/deploy/prometheus:/etc/prometheus:ro' --workdir /etc/prometheus \
-	--entrypoint promtool $(shell sed -n 's|.*image: \(prom/.*\)|\1|p' docker-compose.yml)
+# Minimum versions, as in README.md.
+MIN_ENGINE := 25.0
+MIN_COMPOSE := 2.24
+MIN_BUILDX := 0.13
+
+# promtool from the PATH, or else from the image that compose runs, built by a recipe in deploy/prometheus.
+PROMTOOL_OF_IMAGE = docker run --rm --workdir /etc/prometheus --entrypoint promtool $$(docker build --quiet .)
 PROMTOOL = $(or $(shell command -v promtool),$(PROMTOOL_OF_IMAGE))
 
-# The rules for the Prometheus operator: one generated file, as kustomize can't read those of Prometheus.
+# Base of the links from alerts to runbooks.
+RUNBOOKS = $(shell sed -n 's/^Repository = "\([^"]*\)".*/\1/p' pyproject.toml)/blob/main/deploy/README.md
+
+# The rules for the Prometheus operator. Generated, because kustomize cannot read the files of Prometheus.
 PROMETHEUS_RULE := deploy/kubernetes/components/prometheus-rule/prometheus-rule.yaml
 # Of that version, and with what it depends on as of that day.
 CHECKOV := $(VENV)/bin/uvx --quiet --python $(VENV)/bin/python --exclude-newer 2026-11-23 checkov@3.3.30
@@ -16,9 +23,10 @@ KIND_KUBECTL := kubectl --context kind-hello-wsgi
 # The actionlint at hand, or else that of its Go module.
 ACTIONLINT = $(or $(shell command -v actionlint),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
 
-# What the image says of itself. The time is that of the commit: so the same commit says the same.
+# Labels of the image. The time is that of the commit, so that builds of a commit are identical.
+# Without a commit, the defaults of the Dockerfile apply.
 image up push: export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
-ifneq ($(wildcard .git),)
+ifneq ($(and $(wildcard .git),$(shell git rev-parse --quiet --verify HEAD 2>/dev/null)),)
 image up push: export REVISION = $(shell git describe --always --exclude '*' --abbrev=40 --dirty)
 image up push: export CREATED = $(shell git log -1 --format=%cI)
 image up push: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
@@ -26,8 +34,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock bench soak image push up down e2e readme links check-rules manifests check-manifests check-workflows \
-	kind-up kind-down package hooks clean
+.PHONY: help run test lint format lock bench soak image push up down check-docker e2e readme links check-rules manifests \
+	check-manifests check-workflows kind-up kind-down package hooks clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -43,7 +51,7 @@ lint: $(VENV)/dev.stamp ## check style and types
 	$(BIN) ruff check
 	$(BIN) ruff format --check
 	$(BIN) mypy app tests
-	$(VENV)/bin/hadolint Dockerfile
+	$(VENV)/bin/hadolint Dockerfile deploy/*/Dockerfile
 	$(VENV)/bin/shellcheck .ci/run
 
 format: $(VENV)/dev.stamp ## put the code in style
@@ -66,10 +74,10 @@ bench: $(VENV)/dev.stamp build/peers.stamp ## measure the service beside others;
 soak: $(VENV)/dev.stamp ## run load, churn, slow and hostile clients at once for SOAK_SECONDS (240)
 	$(BIN) tests.soak
 
-image: ## build the image hello-wsgi:dev
+image: check-docker ## build the image hello-wsgi:dev
 	docker compose build app
 
-push: ## build the image for amd64 and arm64 and push it to IMAGE, with SBOM and provenance
+push: check-docker ## build the image for amd64 and arm64 and push it to IMAGE, with SBOM and provenance
 	@test -n '$(IMAGE)' || { echo 'make push needs IMAGE, as in make push IMAGE=registry.example.com/hello-wsgi' >&2; exit 1; }
 	mkdir -p build
 	docker buildx build --platform linux/amd64,linux/arm64 --sbom true --provenance mode=max \
@@ -77,18 +85,28 @@ push: ## build the image for amd64 and arm64 and push it to IMAGE, with SBOM and
 		--output type=image,push=true,rewrite-timestamp=true --tag '$(IMAGE):$(VERSION)' \
 		--metadata-file build/image.json .
 
-up: ## build and run the service and Prometheus in containers
-	docker compose up --detach --wait
-	@echo 'the service:    http://localhost:8000/hello'
-	@echo 'its management: http://localhost:8001/metrics'
-	@echo 'Prometheus:     http://localhost:9090'
+up: check-docker ## build and run the service and Prometheus in containers
+	docker compose up --build --detach --wait
+	@port() { docker compose port "$$@" | sed 's/.*://'; }; \
+	echo "service:    http://localhost:$$(port app 8000)/hello"; \
+	echo "management: http://localhost:$$(port app 8001)/metrics"; \
+	echo "Prometheus: http://localhost:$$(port prometheus 9090)"
 
-down: ## stop them, and remove their data
+down: ## stop the containers and remove their data
 	docker compose --profile '*' down --volumes
 
-e2e: $(VENV)/dev.stamp ## run the tests that need Docker
-	@docker version >/dev/null || { echo 'make e2e needs Docker with compose, and found no engine' >&2; exit 1; }
-	$(MAKE) check-rules PROMTOOL="$(PROMTOOL_OF_IMAGE)"
+check-docker: ## check the versions of Docker Engine, Compose and Buildx
+	@require() { \
+		[ -n "$$3" ] || { echo "$$1 $$2 or newer is required, and was not found" >&2; exit 1; }; \
+		printf '%s\n' "$$2" "$$3" | sort -cV 2>/dev/null || \
+			{ echo "$$1 $$2 or newer is required, and found $$3" >&2; exit 1; }; \
+	}; \
+	require 'Docker Engine' $(MIN_ENGINE) "$$(docker version --format '{{.Server.Version}}')"; \
+	require 'Docker Compose' $(MIN_COMPOSE) "$$(docker compose version --short 2>/dev/null | sed 's/^v//')"; \
+	require 'Docker Buildx' $(MIN_BUILDX) "$$(docker buildx version 2>/dev/null | sed 's/[^ ]* v*\([^ ]*\).*/\1/')"
+
+e2e: $(VENV)/dev.stamp check-docker ## run the tests that need Docker
+	$(MAKE) check-rules PROMTOOL='$$(PROMTOOL_OF_IMAGE)'
 	$(BIN) pytest --timeout 300 tests/container
 
 readme: $(VENV)/dev.stamp ## run the commands of README.md; needs Docker, and its ports
@@ -142,10 +160,11 @@ clean: ## remove what the other commands made
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find app tests -name __pycache__ -exec rm -rf {} +
 
-$(PROMETHEUS_RULE): $(wildcard deploy/prometheus/rules/*.yml)
-	{ printf '%s\n' '# Made of deploy/prometheus/rules by `make manifests`.' 'apiVersion: monitoring.coreos.com/v1' \
+$(PROMETHEUS_RULE): $(wildcard deploy/prometheus/rules/*.yml) pyproject.toml
+	perl -pi -e 's|runbook_url: .*#|runbook_url: $(RUNBOOKS)#|' deploy/prometheus/rules/alerts.yml
+	{ printf '%s\n' '# Generated from deploy/prometheus/rules by `make manifests`.' 'apiVersion: monitoring.coreos.com/v1' \
 		'kind: PrometheusRule' 'metadata:' '  name: hello-wsgi' 'spec:' '  groups:'; \
-	awk 'FNR == 1 {groups = 0} groups {print $$0 ? "  " $$0 : ""} /^groups:/ {groups = 1}' $^; } > $@
+	awk 'FNR == 1 {groups = 0} groups {print $$0 ? "  " $$0 : ""} /^groups:/ {groups = 1}' $(filter %.yml,$^); } > $@
 
 # The virtual environment is made anew when the locked packages change.
 $(VENV)/run.stamp: requirements.txt

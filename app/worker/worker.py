@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from gunicorn import util
+from gunicorn.arbiter import Arbiter
 from gunicorn.http.errors import ParseException
 from gunicorn.workers import base
 
@@ -69,9 +70,13 @@ class Worker(base.Worker):
         self.pre_request, self.post_request = self.cfg.pre_request, self.cfg.post_request
         # A first worker whose threads cannot be started ends the startup, a later one is replaced.
         self.booted = self.age > self.cfg.workers
-        self.listeners = [Listener(self, sock) for sock in self.sockets]
-        for listener in self.listeners:
-            listener.thread.start()
+        try:
+            self.listeners = [Listener(self, sock) for sock in self.sockets]
+            for listener in self.listeners:
+                listener.thread.start()
+        except RuntimeError as error:
+            self.log.error("%s: expected a higher limit on processes and threads", error)
+            sys.exit(-1 if self.booted else Arbiter.WORKER_BOOT_ERROR)
         self.booted = True
         wakeup = select.poll()
         wakeup.register(self.PIPE[0], select.POLLIN)

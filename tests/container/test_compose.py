@@ -1,71 +1,29 @@
-"""Does `docker compose up` bring up a service that Prometheus watches, and leave nothing behind?"""
+"""The service and the Prometheus that `docker compose up` starts."""
 
-import json
-import math
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import partial
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from tests.client import ask_at_once, request
 from tests.container.conftest import Report
+from tests.container.stack import Stack
 from tests.docker import Container, docker
 from tests.promql import ALERTING, ALERTS, ANSWERED, RECORDING_RULES, selectors
 from tests.scrape import scrape, value
 from tests.servers import eventually
 
 PROJECT = "hello-wsgi-e2e"
-FILES = ("--file=docker-compose.yml", "--file=tests/container/ports.yml")
 CLIENTS, REQUESTS = 32, 200
-MEMORY, PIDS = 128 * 1024 * 1024, 64
-
-
-def compose(*arguments: str) -> str:
-    return docker("compose", f"--project-name={PROJECT}", *FILES, *arguments)
-
-
-class Stack:
-    """The service and Prometheus, as compose runs them."""
-
-    def container(self, service: str) -> Container:
-        return Container(compose("ps", "--all", "--quiet", service))
-
-    @cached_property
-    def prometheus(self) -> int:
-        """Return the port of Prometheus."""
-        return self.container("prometheus").published(9090)
-
-    def api(self, path: str, **parameters: str) -> Any:
-        """Ask Prometheus's HTTP API."""
-        target = f"/api/v1/{path}?{urlencode(parameters)}"
-        answer = json.loads(request(self.prometheus, "GET", target).body)
-        assert answer["status"] == "success", answer
-        return answer["data"]
-
-    def query(self, expression: str) -> list[float]:
-        """Return the values of what a query finds, NaN left out."""
-        found = self.api("query", query=expression)["result"]
-        values = [float(series["value"][1]) for series in found]
-        return [value for value in values if not math.isnan(value)]
-
-    def alerts(self) -> dict[str, Any]:
-        return {alert["labels"]["alertname"]: alert for alert in self.api("alerts")["alerts"]}
-
-
-def down() -> None:
-    compose("down", "--volumes", "--timeout=5")
+MEMORY = 128 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    try:
-        compose("up", "--detach", "--wait", "--quiet-pull")
-        yield Stack()
-    finally:
-        down()
+    with Stack(PROJECT).up() as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -138,7 +96,7 @@ def test_what_an_alert_watches_is_there(stack: Stack, expression: str) -> None:
 
 def test_the_service_lives_within_its_limits_under_load(app: Container, report: Report) -> None:
     host = app.inspect()["HostConfig"]
-    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (MEMORY, PIDS, 1_000_000_000)
+    assert (host["Memory"], host["NanoCpus"]) == (MEMORY, 1_000_000_000)
     assert ask_at_once(app.port, CLIENTS, REQUESTS) == 0
     stats = app.stats()
     report(f"after {CLIENTS * REQUESTS} requests: {stats['MemUsage']}, {stats['PIDs']} pids")
@@ -147,20 +105,26 @@ def test_the_service_lives_within_its_limits_under_load(app: Container, report: 
     assert (state["OOMKilled"], state["Health"]["Status"]) == (False, "healthy")
 
 
-def test_an_alert_is_pending_when_the_service_has_stopped(stack: Stack) -> None:
-    assert "HelloWsgiTargetDown" not in stack.alerts()
-    compose("stop", "app")
+@pytest.mark.parametrize(
+    ("command", "alert", "undo"),
+    [
+        ("pause", "HelloWsgiTargetDown", ("unpause",)),
+        ("stop", "HelloWsgiTargetAbsent", ("up", "--detach", "--wait", "--no-recreate")),
+    ],
+)
+def test_alert_is_pending_without_service(
+    stack: Stack, command: str, alert: str, undo: tuple[str, ...]
+) -> None:
+    assert alert not in stack.alerts()
+    stack.compose(command, "app")
     try:
-        eventually(lambda: "HelloWsgiTargetDown" in stack.alerts())
-        alert = stack.alerts()["HelloWsgiTargetDown"]
-        assert alert["state"] == "pending"
-        assert alert["annotations"]["summary"] == "app:8001 can't be scraped."
+        eventually(lambda: alert in stack.alerts())
+        assert stack.alerts()[alert]["state"] == "pending"
     finally:
-        compose("up", "--detach", "--wait", "--no-recreate", "app")
+        stack.compose(*undo, "app")
 
 
-@pytest.mark.usefixtures("stack")
-def test_down_leaves_nothing() -> None:
+def test_down_leaves_nothing(stack: Stack) -> None:
     belongs = f"--filter=label=com.docker.compose.project={PROJECT}"
 
     def left() -> list[str]:
@@ -170,5 +134,5 @@ def test_down_leaves_nothing() -> None:
         ]
 
     assert all(left())
-    down()
+    stack.down()
     assert left() == ["", "", ""]

@@ -14,6 +14,7 @@ from tests.client import request
 from tests.container.conftest import Report
 from tests.docker import MANAGEMENT_PORT, PORT, Container, container, docker
 from tests.scrape import labels, scrape
+from tests.servers import ROOT
 from tests.shell import run
 
 # What we add to the base image, whose size is not in our hands.
@@ -127,6 +128,30 @@ def test_a_start_has_nothing_to_compile(image: str) -> None:
         assert running.ask("/metrics").status == 200
         docker("stop", running.name)
         assert docker("diff", running.name) == ""
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Path:
+    """Copy app/application.py with another message."""
+    source = (ROOT / "app/application.py").read_text()
+    (tmp_path / "application.py").write_text(source.replace('"hello"}', '"edited"}'))
+    return tmp_path
+
+
+def test_derived_image_runs_edited_source(image: str, edited: Path) -> None:
+    (edited / "Dockerfile").write_text(f"FROM {image}\nCOPY application.py app/application.py\n")
+    derived = docker("build", "--quiet", str(edited))
+    try:
+        with container(derived) as running:
+            assert request(running.port, "GET", "/hello").body == b'{"message": "edited"}'
+    finally:
+        docker("image", "rm", derived)
+
+
+def test_bind_mount_runs_edited_source(image: str, edited: Path) -> None:
+    mount = f"--volume={edited}/application.py:/srv/app/application.py:ro"
+    with container(image, mount) as running:
+        assert request(running.port, "GET", "/hello").body == b'{"message": "edited"}'
 
 
 def test_the_same_source_makes_the_same_files(files: Files, tmp_path: Path) -> None:

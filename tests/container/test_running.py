@@ -97,12 +97,64 @@ def test_user_argument_applies_to_workers(image: str) -> None:
         assert request(running.port, "GET", "/hello").status == 200
 
 
-def test_a_bad_setting_ends_the_start_with_one_line(image: str) -> None:
-    command = ["docker", "run", "--rm", "--env=THREADS=many", image]
+READ_HELLO = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/hello').read())"
+UMASK = "import os; os.umask(0o077); os.execvp('python3', ['python3', '-m', 'app.server'])"
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        (["--read-only"], []),
+        (["--ipc=none"], []),
+        (["--network=none"], []),
+        # OpenShift assigns such a user, in group 0.
+        (["--user=1000680000:0"], []),
+        (["--memory=64m"], []),
+        (["--pids-limit=16"], []),
+        (["--cpus=0.1"], []),
+        (["--entrypoint=python3"], ["-c", UMASK]),
+    ],
+    ids=" ".join,
+)
+def test_constrained_container_serves(image: str, options: list[str], arguments: list[str]) -> None:
+    often = "--health-interval=2s"
+    name = docker("run", "--detach", often, "--env=WEB_CONCURRENCY=2", *options, image, *arguments)
+    try:
+        running = Container(name)
+        running.eventually_healthy()
+        assert running.python(READ_HELLO) == 'b\'{"message": "hello"}\''
+        assert {line["level"] for line in running.log()} == {"info"}
+    finally:
+        docker("rm", "--force", name)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "error"),
+    [
+        (["--env=THREADS=many"], [], "hello-wsgi: THREADS='many' is not allowed"),
+        ([], ["--bind=192.0.2.1:8000"], "hello-wsgi: cannot listen on 192.0.2.1:8000"),
+        (["--read-only"], ["--bind=unix:/socket"], "hello-wsgi: cannot listen on /socket"),
+        ([], ["--workers=0"], "hello-wsgi: workers=0: expected at least 1"),
+        ([], ["--config=/missing.py"], "hello-wsgi: /missing.py: FileNotFoundError"),
+    ],
+    ids=lambda values: values if isinstance(values, str) else " ".join(values),
+)
+def test_invalid_option_aborts_startup_with_one_line_error(
+    image: str, options: list[str], arguments: list[str], error: str
+) -> None:
+    command = ["docker", "run", "--rm", *options, image, *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    [line] = ended.stderr.splitlines()
-    assert line.startswith("hello-wsgi: THREADS='many' is not allowed")
+    assert ended.returncode == 1
+    [line] = (ended.stdout + ended.stderr).splitlines()
+    assert line.startswith(error)
+
+
+def test_pids_limit_below_threads_aborts_startup_without_traceback(image: str) -> None:
+    command = ["docker", "run", "--rm", "--env=WEB_CONCURRENCY=1", "--pids-limit=3", image]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert ended.returncode != 0
+    assert "can't start new thread: expected a higher limit" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
 
 
 def test_a_start_is_quick(image: str, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Does `docker compose watch` follow an edit?"""
+"""`docker compose watch`."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import DEADLINE, request
-from tests.docker import PORT
+from tests.container.stack import Stack
 from tests.servers import ROOT, eventually
 from tests.shell import run
 
@@ -27,31 +27,28 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def compose(project: Path) -> Iterator[tuple[str, ...]]:
-    """Return how compose is called there."""
-    files = [
-        f"--file={project}/{name}" for name in ("docker-compose.yml", "tests/container/ports.yml")
-    ]
-    command = ("docker", "compose", "--project-name=hello-wsgi-watch", *files)
+def stack(project: Path) -> Iterator[Stack]:
     try:
-        yield command
+        with Stack("hello-wsgi-watch", project).up("app") as stack:
+            yield stack
     finally:
-        run(*command, "down", "--volumes", "--timeout=5")
         run("docker", "image", "rm", "--force", IMAGE)
 
 
-def test_watch_follows_an_edit(compose: tuple[str, ...], project: Path) -> None:
+def test_watch_follows_an_edit(stack: Stack, project: Path) -> None:
     def hello() -> bytes:
-        # The container that is asked may be the one that is being replaced.
+        # The container may be the one that is being replaced.
         with suppress(OSError, AssertionError):
-            port = run(*compose, "port", "app", str(PORT)).rpartition(":")[2]
-            return request(int(port), "GET", "/hello").body
+            return request(stack.container("app").port, "GET", "/hello").body
         return b""
 
-    run(*compose, "up", "--detach", "--wait", "app")
     assert hello() == b'{"message": "hello"}'
     with subprocess.Popen(
-        (*compose, "watch", "app"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        (*stack.command, "watch", "app"),
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as watch:
         try:
             assert any("Watch enabled" in line for line in watch.stdout or ())
