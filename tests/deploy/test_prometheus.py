@@ -1,6 +1,7 @@
 """Do Prometheus's rules, its configuration and the dashboard fit the service, and each other?"""
 
 import re
+import tomllib
 from itertools import product
 
 import pytest
@@ -8,6 +9,7 @@ from promql_parser import MatchOp, VectorSelector
 
 from app.metrics import KNOWN_METHODS
 from tests.client import request
+from tests.markdown import anchors
 from tests.promql import (
     ALERTING,
     ALERTS,
@@ -70,18 +72,27 @@ def test_only_labels_that_exist_are_grouped_by(expression: str, exported: Scrape
 
 
 @pytest.mark.parametrize("rule", RECORDING_RULES, ids=lambda rule: rule["record"])
-def test_the_window_is_that_of_the_name(rule: Rule) -> None:
-    [window] = set(re.findall(r"\[(\w+)\]", rule["expr"]))
+def test_name_of_recorded_series_ends_with_window(rule: Rule) -> None:
+    [window] = set(re.findall(r"\[(\w+)\]", rule["expr"])) or {"5m"}
     assert rule["record"].endswith((f"rate{window}", f"histogram_quantile{window}"))
 
 
 @by_alert
-def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: Rule) -> None:
+def test_alert_has_severity_and_annotations(alert: Rule) -> None:
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
-    path, _, anchor = alert["annotations"]["runbook_url"].partition("#")
-    headings = re.findall(r"^#+ (\w+)$", (ROOT / path).read_text(), re.MULTILINE)
-    assert anchor in {heading.lower() for heading in headings}
+
+
+@by_alert
+def test_runbook_url_leads_to_section_about_alert(alert: Rule) -> None:
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"][
+        "Repository"
+    ]
+    base, _, path = alert["annotations"]["runbook_url"].partition("/blob/main/")
+    assert base == repository
+    document, _, anchor = path.partition("#")
+    assert anchor == alert["alert"].lower()
+    assert anchor in anchors(ROOT / document)
 
 
 TESTS = [
