@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -250,12 +251,75 @@ def test_the_management_port_is_in_no_service(objects: list[Object]) -> None:
         ("production", f"registry.example.com/hello-wsgi:{app.__version__}"),
     ],
 )
-def test_the_image_has_a_tag_and_the_labels_say_which(name: str, image: str) -> None:
+def test_image_has_tag(name: str, image: str) -> None:
     [container] = pod(overlay(name))["containers"]
     assert container["image"] == image
     assert container["imagePullPolicy"] == "IfNotPresent"
-    version = {each["metadata"]["labels"]["app.kubernetes.io/version"] for each in overlay(name)}
-    assert version == {image.rpartition(":")[2]}
+
+
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        ({"newTag": "1.10"}, "1.10"),
+        ({"newName": "registry.example.com:5000/team/hello-wsgi", "newTag": "2.0.0"}, "2.0.0"),
+        ({"newTag": "2.0.0", "digest": DIGEST}, "2.0.0"),
+    ],
+    ids=["tag like a number", "registry with port", "digest"],
+)
+def test_version_label_follows_image(
+    tmp_path: Path, name: str, image: dict[str, str], shown: str
+) -> None:
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    overlay = tmp_path / "deploy/kubernetes/overlays" / name
+    file = overlay / "kustomization.yaml"
+    # As `kustomize edit set image` does, which writes the whole file anew.
+    kustomization = yaml.safe_load(file.read_text())
+    kustomization["images"][0] |= image
+    file.write_text(yaml.safe_dump(kustomization))
+    objects = render(overlay)
+    labeled = [*objects, find(objects, "Deployment")["spec"]["template"]]
+    labels = [each["metadata"]["labels"]["app.kubernetes.io/version"] for each in labeled]
+    assert set(labels) == {shown}
+    assert f":{shown}" in pod(objects)["containers"][0]["image"]
+
+
+# https://docs.redhat.com/en/documentation/openshift_container_platform/4.19/html/authentication_and_authorization/managing-pod-security-policies
+RESTRICTED_V2_VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+def test_openshift_component_meets_restricted_v2(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    overlay = tmp_path / "deploy/kubernetes/overlays/production"
+    file = overlay / "kustomization.yaml"
+    kustomization = yaml.safe_load(file.read_text())
+    kustomization["components"].insert(0, "../../components/openshift")
+    file.write_text(yaml.safe_dump(kustomization))
+    spec = pod(render(overlay))
+    [container] = spec["containers"]
+    # MustRunAsRange and MustRunAs: the namespace's annotations choose the IDs.
+    for context in (spec["securityContext"], container["securityContext"]):
+        assert not context.keys() & {"runAsUser", "runAsGroup", "fsGroup", "seLinuxOptions"}
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert "privileged" not in container["securityContext"]
+    assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+    assert all("hostPort" not in port for port in container["ports"])
+    volumes = {kind for volume in spec.get("volumes", []) for kind in volume if kind != "name"}
+    assert volumes <= RESTRICTED_V2_VOLUMES
 
 
 def test_locally_there_is_one_pod() -> None:
