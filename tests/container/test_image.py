@@ -139,13 +139,15 @@ def edited(tmp_path: Path) -> Path:
 
 
 def test_derived_image_runs_edited_source(image: str, edited: Path) -> None:
-    (edited / "Dockerfile").write_text(f"FROM {image}\nCOPY application.py app/application.py\n")
+    base = "hello-wsgi:base"  # FROM takes no ID
+    docker("tag", image, base)
+    (edited / "Dockerfile").write_text(f"FROM {base}\nCOPY application.py app/application.py\n")
     derived = docker("build", "--quiet", str(edited))
     try:
         with container(derived) as running:
             assert request(running.port, "GET", "/hello").body == b'{"message": "edited"}'
     finally:
-        docker("image", "rm", derived)
+        docker("image", "rm", derived, base)
 
 
 def test_bind_mount_runs_edited_source(image: str, edited: Path) -> None:

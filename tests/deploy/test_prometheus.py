@@ -3,6 +3,7 @@
 import re
 import tomllib
 from itertools import product
+from typing import Any
 
 import pytest
 from promql_parser import MatchOp, VectorSelector
@@ -26,10 +27,12 @@ from tests.servers import ROOT, Gunicorn
 
 EXPRESSIONS = ANSWERED | ALERTING
 RECORDED = {rule["record"] for rule in RECORDING_RULES}
-PROMETHEUS_OWN = {"up"}
+PROMETHEUS_OWN = {"up", "ALERTS"}
 TARGET_LABELS = {"job", "instance"}
 
 by_expression = pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
+Panel = dict[str, Any]
+
 by_alert = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 
 
@@ -147,20 +150,72 @@ def test_the_rules_select_a_job_that_is_scraped() -> None:
     assert selected == {"hello-wsgi"} <= jobs
 
 
-def test_each_panel_has_a_title_a_description_and_a_unit() -> None:
-    for panel in DASHBOARD["panels"]:
-        assert panel["title"]
-        assert panel["description"]
-        assert panel["fieldConfig"]["defaults"]["unit"]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "text"]
 
 
-def test_the_dashboard_can_be_imported_anywhere() -> None:
-    variables = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
-    assert variables == ["datasource", "job", "instance"]
-    used = [*DASHBOARD["panels"], *DASHBOARD["templating"]["list"][1:]]
-    used += [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
+@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+def test_panel_has_title_description_and_unit(panel: Panel) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["type"] == "text" or panel["fieldConfig"]["defaults"]["unit"]
+
+
+def test_dashboard_can_be_imported_anywhere() -> None:
+    variables = DASHBOARD["templating"]["list"]
+    assert [variable["name"] for variable in variables] == ["datasource", "job", "instance"]
+    targets = [target for panel in PANELS for target in panel["targets"]]
+    used = [*PANELS, *targets, *variables[1:], *DASHBOARD["annotations"]["list"]]
     assert {each["datasource"]["uid"] for each in used} == {"${datasource}"}
     assert "id" not in DASHBOARD
+    assert DASHBOARD["editable"] is True
+    # Grafana 12 and 13 migrate dashboards of version 39.
+    assert DASHBOARD["schemaVersion"] == 39
+
+
+def test_instance_that_is_down_can_be_selected() -> None:
+    _, job, instance = DASHBOARD["templating"]["list"]
+    for variable in (job, instance):
+        assert re.match(r"label_values\(up[,{]", variable["query"]["query"])
+    assert instance["allValue"] == ".+"
+
+
+def test_instance_that_is_down_is_in_table() -> None:
+    [table] = [panel for panel in PANELS if panel["type"] == "table"]
+    [up] = [target for target in table["targets"] if target["expr"].startswith("up{")]
+    assert (up["instant"], up["format"]) == (True, "table")
+    names = table["transformations"][-1]["options"]["renameByName"].values()
+    assert {"Instance", "State", "Version", "Revision", "Uptime", "Last failed scrape"} <= {*names}
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [panel for panel in PANELS if panel["type"] == "timeseries"],
+    ids=lambda panel: panel["title"],
+)
+def test_axis_of_time_series_has_bounds(panel: Panel) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    assert defaults["min"] == 0
+    if defaults["unit"] == "percentunit":
+        # Without it, the axis of a ratio that is always 0 ends at 10,000 %.
+        assert defaults["custom"]["axisSoftMax"] <= 0.01
+
+
+def test_status_classes_have_fixed_colors() -> None:
+    [requests] = [panel for panel in PANELS if panel["title"] == "Requests"]
+    colors = {
+        override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
+        for override in requests["fieldConfig"]["overrides"]
+    }
+    assert colors == {"/^2/": "green", "/^4/": "yellow", "/^5/": "red"}
+
+
+@pytest.mark.parametrize("name", ["Restarts", "Releases", "Firing alerts"])
+def test_annotation_queries_exported_series(name: str, exported: Scrape) -> None:
+    [annotation] = [a for a in DASHBOARD["annotations"]["list"] if a["name"] == name]
+    expression = annotation["expr"].replace("$instance", ".+")
+    for selector in selectors(expression).values():
+        known = selector.name in PROMETHEUS_OWN
+        assert known or any(selects(selector, series) for series in exported)
 
 
 def test_no_two_panels_overlap() -> None:
