@@ -75,7 +75,7 @@ class Worker(base.Worker):
             for listener in self.listeners:
                 listener.thread.start()
         except RuntimeError as error:
-            self.log.error("%s: expected a higher limit on processes and threads", error)
+            self.log.critical("%s: expected a higher limit on processes and threads", error)
             sys.exit(-1 if self.booted else Arbiter.WORKER_BOOT_ERROR)
         self.booted = True
         wakeup = select.poll()
