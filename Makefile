@@ -7,6 +7,10 @@ BIN := $(VENV)/bin/python -m
 MIN_ENGINE := 25.0
 MIN_COMPOSE := 2.24
 MIN_BUILDX := 0.13
+MIN_KUBECTL := 1.34
+# Shell function with the arguments program, minimum version, and version that was found.
+REQUIRE = require() { printf '%s\n' "$$2" "$${3:-0}" | sort -cV 2>/dev/null || \
+	{ echo "$$1 $$2 or newer is required, found: $${3:-none}" >&2; exit 1; }; }
 
 # promtool from the PATH, or else from the image that compose runs, built by a recipe in deploy/prometheus.
 PROMTOOL_OF_IMAGE = docker run --rm --workdir /etc/prometheus --entrypoint promtool $$(docker build --quiet .)
@@ -96,11 +100,7 @@ down: ## stop the containers and remove their data
 	docker compose --profile '*' down --volumes
 
 check-docker: ## check the versions of Docker Engine, Compose and Buildx
-	@require() { \
-		[ -n "$$3" ] || { echo "$$1 $$2 or newer is required, and was not found" >&2; exit 1; }; \
-		printf '%s\n' "$$2" "$$3" | sort -cV 2>/dev/null || \
-			{ echo "$$1 $$2 or newer is required, and found $$3" >&2; exit 1; }; \
-	}; \
+	@$(REQUIRE); \
 	require 'Docker Engine' $(MIN_ENGINE) "$$(docker version --format '{{.Server.Version}}')"; \
 	require 'Docker Compose' $(MIN_COMPOSE) "$$(docker compose version --short 2>/dev/null | sed 's/^v//')"; \
 	require 'Docker Buildx' $(MIN_BUILDX) "$$(docker buildx version 2>/dev/null | sed 's/[^ ]* v*\([^ ]*\).*/\1/')"
@@ -135,8 +135,9 @@ check-workflows: $(VENV)/dev.stamp ## check GitHub's workflows with actionlint a
 
 # The restart, because the image's tag is always the same: a pod that runs would keep the image that it has.
 kind-up: ## run the service in Kubernetes on this machine; needs kind and kubectl
-	@for tool in kind kubectl; do command -v $$tool >/dev/null || \
-		{ echo "make kind-up needs $$tool, and found none on the PATH" >&2; exit 1; }; done
+	@$(REQUIRE); \
+	require kubectl $(MIN_KUBECTL) "$$(kubectl version --client 2>/dev/null | sed -n 's/^Client Version: v//p')"; \
+	command -v kind >/dev/null || { echo 'make kind-up needs kind, and found none on the PATH' >&2; exit 1; }
 	kind get clusters | grep -qx hello-wsgi || kind create cluster --name hello-wsgi
 	$(MAKE) image
 	kind load docker-image hello-wsgi:dev --name hello-wsgi

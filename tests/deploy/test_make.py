@@ -14,65 +14,56 @@ from tests.shell import ENVIRON, run
 MAKEFILE = (ROOT / "Makefile").read_text()
 MINIMUM = dict(re.findall(r"^MIN_(\w+) := (.+)$", MAKEFILE, re.MULTILINE))
 
-DOCKER = """#!/bin/sh
-case "$1 $2" in
-    version*) echo "{ENGINE}" ;;
-    "compose version") echo "v{COMPOSE}" ;;
-    "buildx version") echo "github.com/docker/buildx v{BUILDX} 0123456" ;;
+PROGRAMS = """#!/bin/sh
+case "$(basename "$0") $1 $2" in
+    "docker version"*) echo "{ENGINE}" ;;
+    "docker compose version") echo "v{COMPOSE}" ;;
+    "docker buildx version") echo "github.com/docker/buildx v{BUILDX} 0123456" ;;
+    "kubectl version"*) echo "Client Version: v{KUBECTL}" ;;
 esac
 """
 
 
-def check_docker(directory: Path, versions: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run make check-docker with a docker command that prints these versions."""
-    program = directory / "docker"
-    program.write_text(DOCKER.format(**versions))
-    program.chmod(0o755)
+def make(directory: Path, target: str, versions: dict[str, str]) -> tuple[int, str]:
+    """Run make with programs of these versions; return the exit status and the first error line."""
+    for name in ("docker", "kubectl", "kind"):
+        program = directory / name
+        program.write_text(PROGRAMS.format(**versions))
+        program.chmod(0o755)
     environ = ENVIRON | {"PATH": f"{directory}{os.pathsep}{os.environ['PATH']}"}
-    command = ["make", "--no-print-directory", "check-docker"]
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+    command = ["make", "--no-print-directory", target]
+    made = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=False
     )
+    return made.returncode, made.stderr.partition("\n")[0]
 
 
 def test_minimum_versions_of_docker_are_accepted(tmp_path: Path) -> None:
-    checked = check_docker(tmp_path, MINIMUM)
-    assert (checked.returncode, checked.stderr) == (0, "")
+    assert make(tmp_path, "check-docker", MINIMUM) == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("name", "component", "version"),
+    ("target", "name", "program", "version"),
     [
-        ("ENGINE", "Docker Engine", "24.0.9"),
-        ("COMPOSE", "Docker Compose", "2.9.0"),
-        ("BUILDX", "Docker Buildx", "0.9.1"),
+        ("check-docker", "ENGINE", "Docker Engine", ""),
+        ("check-docker", "ENGINE", "Docker Engine", "24.0.9"),
+        ("up", "COMPOSE", "Docker Compose", "2.9.0"),
+        ("image", "BUILDX", "Docker Buildx", "0.9.1"),
+        ("kind-up", "KUBECTL", "kubectl", "1.9.0"),
     ],
 )
-def test_older_docker_aborts_with_one_line_error(
-    tmp_path: Path, name: str, component: str, version: str
+def test_older_program_aborts_with_one_line_error(
+    tmp_path: Path, target: str, name: str, program: str, version: str
 ) -> None:
-    checked = check_docker(tmp_path, MINIMUM | {name: version})
-    assert checked.returncode != 0
-    required = f"{component} {MINIMUM[name]} or newer is required, and found {version}"
-    assert checked.stderr.splitlines()[0] == required
-
-
-def test_missing_engine_aborts_with_one_line_error(tmp_path: Path) -> None:
-    checked = check_docker(tmp_path, MINIMUM | {"ENGINE": ""})
-    assert checked.returncode != 0
-    required = f"Docker Engine {MINIMUM['ENGINE']} or newer is required, and was not found"
-    assert checked.stderr.splitlines()[0] == required
+    found = version or "none"
+    error = f"{program} {MINIMUM[name]} or newer is required, found: {found}"
+    assert make(tmp_path, target, MINIMUM | {name: version}) == (2, error)
 
 
 def test_requirements_in_readme_are_those_of_makefile() -> None:
     versions = {row[0]: row[1] for row in table(README, "Python")}
-    shown = {name: versions[f"Docker {name.title()}"] for name in MINIMUM}
+    names = {"KUBECTL": "kubectl"}
+    shown = {name: versions[names.get(name, f"Docker {name.title()}")] for name in MINIMUM}
     assert shown == MINIMUM
 
 

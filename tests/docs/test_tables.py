@@ -150,8 +150,11 @@ def test_the_figures_are_those_of_the_results() -> None:
         assert shown.startswith(name)
 
 
-def test_the_graph_shows_what_is_exported(service: Gunicorn) -> None:
+def test_graph_in_readme_has_legend(service: Gunicorn) -> None:
     [link] = [link for link in links(README) if "g0.expr" in link]
     [expression] = parse_qs(urlsplit(link).query)["g0.expr"]
-    names = {series.name for series in scrape(service)}
-    assert {selector.name for selector in selectors(expression).values()} <= names
+    [name] = {selector.name for selector in selectors(expression).values()}
+    [label] = re.findall(r"by \((\w+)\)", expression)
+    values = [dict(series.labels)[label] for series in scrape(service) if series.name == name]
+    assert values
+    assert all(values)
