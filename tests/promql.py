@@ -1,4 +1,4 @@
-"""What do the rules and the dashboard ask Prometheus? Their expressions, and what these select."""
+"""PromQL expressions of the rules and the dashboard, and the series that they select."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.servers import ROOT
 PROMETHEUS = ROOT / "deploy/prometheus"
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/hello-wsgi.json").read_text())
 
-# What a user of the dashboard might choose.
+# Values of the variables of the dashboard.
 VARIABLES = {
     "$job": "hello-wsgi",
     "$instance": ".+",
@@ -58,10 +58,10 @@ def _dashboard() -> Iterator[tuple[str, str]]:
             yield f"variable {variable['name']}", _chosen(values[1])
 
 
-# By the name of what is recorded, or of the panel: with traffic, each has an answer.
+# Expressions that return data while there is traffic, by the recorded series or the panel.
 ANSWERED = {f"{rule['record']} {rule.get('labels', '')}": rule["expr"] for rule in RECORDING_RULES}
 ANSWERED |= {name: e for name, e in _dashboard() if name not in NO_DATA_IF_HEALTHY}
-# By the name of the alert: these have an answer only when it fires.
+# Expressions that return data only if the alert fires, by the name of the alert.
 ALERTING = {rule["alert"]: rule["expr"] for rule in ALERTS}
 
 

@@ -1,4 +1,4 @@
-"""What is in the image, and what does it say of itself?"""
+"""Files and configuration of the image."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""How does a container of the image run, and how does it end?"""
+"""Containers of the image: privileges, health, shutdown, constraints."""
 
 import re
 import signal

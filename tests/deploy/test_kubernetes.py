@@ -1,4 +1,4 @@
-"""Do the Kubernetes manifests fit the service, Kubernetes, each other, and what compose runs?"""
+"""Kubernetes manifests, compared with the schemas of Kubernetes, the service, and compose."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Do Prometheus's rules, its configuration and the dashboard fit the service, and each other?"""
+"""Rules, configuration and dashboard, compared with the exported metrics and each other."""
 
 import re
 import tomllib
