@@ -84,7 +84,9 @@ class Master(arbiter.Arbiter):
         return contained
 
     def start(self) -> None:
-        """Create the listeners and install the signal handlers."""
+        """Check the configuration, create the listeners and install the signal handlers."""
+        if hasattr(self.worker_class, "check_config"):  # before gunicorn's startup messages
+            self.worker_class.check_config(self.cfg, self.log)
         self.LISTENERS = self.create_listeners()  # type: ignore[misc] # as gunicorn does
         try:
             super().start()

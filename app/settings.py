@@ -4,7 +4,7 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -37,24 +37,34 @@ def _log_level(environ: Mapping[str, str]) -> str:
 
 
 def available_cpus(root: Path = Path("/")) -> int:
-    """Count the CPUs that affinity and the quotas of the cgroups allow, at least 1 (cgroups(7)).
+    """Return the number of CPUs that affinity and the cgroup quotas allow, at least 1.
 
-    `root` is where /proc and /sys are found.
+    `root` is the directory that contains /proc and /sys.
     """
     if hasattr(os, "sched_getaffinity"):
         cpus = float(len(os.sched_getaffinity(0)))
     else:  # macOS, which has no cgroups either
         cpus = float(os.cpu_count() or 1)
+    return max(1, math.floor(min([cpus, *map(_quota, _cgroups("cpu", root))])))
+
+
+def pids_limit(root: Path = Path("/")) -> float:
+    """Return the number of processes and threads that the cgroups allow, or infinity."""
+    files = [directory / "pids.max" for directory in _cgroups("pids", root)]
+    limits = [file.read_text().strip() for file in files if file.is_file()]
+    return min((int(limit) for limit in limits if limit != "max"), default=math.inf)
+
+
+def _cgroups(controller: str, root: Path) -> Iterator[Path]:
+    """Yield the directories of the cgroups of this process and their parents (cgroups(7))."""
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.is_file() else ():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        mount = root / ("sys/fs/cgroup/cpu" if controllers else "sys/fs/cgroup")
+        mount = root / "sys/fs/cgroup" / (controller if controllers else "")
         group = PurePosixPath(path)
-        for each in (group, *group.parents):
-            cpus = min(cpus, _quota(mount / each.relative_to("/")))
-    return max(1, math.floor(cpus))
+        yield from (mount / each.relative_to("/") for each in (group, *group.parents))
 
 
 def _quota(directory: Path) -> float:

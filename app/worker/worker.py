@@ -5,7 +5,7 @@ import select
 import signal
 import sys
 from http import HTTPStatus
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from gunicorn import util
@@ -13,11 +13,15 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.http.errors import ParseException
 from gunicorn.workers import base
 
+from app.settings import pids_limit
 from app.worker.listener import Listener
 from app.worker.request import status_of
 
 # Seconds between two heartbeats.
 HEARTBEAT = 1
+
+# The main thread and, for each of two ports, the event loop and one thread of the pool.
+MIN_THREADS = 5
 
 
 def unblock_signals() -> None:
@@ -41,7 +45,7 @@ class Worker(base.Worker):
 
     @classmethod
     def check_config(cls, cfg: Any, _log: Any) -> None:
-        """Exit if the configuration asks for a protocol other than HTTP/1.1 without TLS."""
+        """Exit if a protocol is not supported, or if the threads would exceed the pids limit."""
         supported = {
             "certfile": None,
             "keyfile": None,
@@ -55,6 +59,12 @@ class Worker(base.Worker):
                     f"hello-wsgi: {name}={value!r}: expected {expected!r}, or"
                     " --worker-class gthread"
                 )
+        needed, limit = 1 + cfg.workers * MIN_THREADS, pids_limit()
+        if limit < needed:
+            sys.exit(
+                f"hello-wsgi: workers={cfg.workers}: expected a pids limit of at least {needed},"
+                f" not {limit}"
+            )
 
     def init_signals(self) -> None:
         """Install the signal handlers, before gunicorn imports the application.
@@ -76,6 +86,7 @@ class Worker(base.Worker):
                 listener.thread.start()
         except RuntimeError as error:
             self.log.critical("%s: expected a higher limit on processes and threads", error)
+            sleep(1)  # limits the rate at which the master process replaces this worker
             sys.exit(-1 if self.booted else Arbiter.WORKER_BOOT_ERROR)
         self.booted = True
         wakeup = select.poll()

@@ -1,11 +1,12 @@
 """Settings: what is read, what is refused and how, how many workers there are."""
 
+import math
 import os
 from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, available_cpus
+from app.settings import Settings, available_cpus, pids_limit
 
 
 def test_the_defaults_are_those_of_the_readme() -> None:
@@ -79,12 +80,16 @@ def test_the_ports_must_differ() -> None:
         Settings.from_environ({"MANAGEMENT_PORT": "8000"})
 
 
-def cgroup(root: Path, line: str, quotas: dict[str, str]) -> int:
-    """Count the CPUs under a made-up /proc and /sys."""
-    for name, text in {"proc/self/cgroup": line, **quotas}.items():
+def write(root: Path, line: str, files: dict[str, str]) -> Path:
+    """Create the files of a process in this cgroup under `root`."""
+    for name, text in {"proc/self/cgroup": line, **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    return available_cpus(root)
+    return root
+
+
+def cgroup(root: Path, line: str, quotas: dict[str, str]) -> int:
+    return available_cpus(write(root, line, quotas))
 
 
 @pytest.fixture
@@ -125,3 +130,19 @@ class TestWorkersDefaultToTheCPUsAllowed:
     def test_the_group_of_the_host_seen_from_a_container(self, tmp_path: Path) -> None:
         files = {"sys/fs/cgroup/cpu.max": "200000 100000\n"}
         assert cgroup(tmp_path, "0::/docker/0123456789ab\n", files) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [(V2, "pids.max"), ("9:pids:/\n0::/\n", "pids/pids.max")],
+    ids=["version 2", "version 1"],
+)
+@pytest.mark.parametrize(("content", "limit"), [("16\n", 16), ("max\n", math.inf)])
+def test_pids_limit_is_that_of_cgroup(
+    tmp_path: Path, line: str, file: str, content: str, limit: float
+) -> None:
+    assert pids_limit(write(tmp_path, line, {f"sys/fs/cgroup/{file}": content})) == limit
+
+
+def test_pids_limit_is_infinite_without_cgroup(tmp_path: Path) -> None:
+    assert pids_limit(tmp_path) == math.inf
