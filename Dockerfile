@@ -1,5 +1,5 @@
-# The first stage has pip and a shell, the second, which runs, has neither. Both have Python 3.13, so
-# that bytecode of the first is valid in the second.
+# Only the first stage has pip and a shell. Both stages have Python 3.13, so that bytecode of the
+# first is valid in the second.
 FROM python:3.13-slim-trixie AS build
 
 WORKDIR /build
@@ -33,8 +33,8 @@ WORKDIR /srv
 # Owned by root, so that the service cannot change its files.
 COPY --from=build /build/packages .
 
-# The standard library has no bytecode. This creates that of a module which the health check imports
-# when it connects.
+# The standard library has no bytecode. This compiles a module that the health check imports when it
+# connects.
 RUN ["python3", "-c", "import encodings.idna"]
 
 # After the packages, so that an edit of app/ leaves their layers unchanged.

@@ -8,16 +8,17 @@ MIN_ENGINE := 25.0
 MIN_COMPOSE := 2.24
 MIN_BUILDX := 0.13
 MIN_KUBECTL := 1.34
-# Shell function with the arguments program, minimum version, and version that was found.
+# Shell function: require PROGRAM MINIMUM FOUND
 REQUIRE = require() { printf '%s\n' "$$2" "$${3:-0}" | sort -cV 2>/dev/null || \
 	{ echo "$$1 $$2 or newer is required, found: $${3:-none}" >&2; exit 1; }; }
 
-# promtool from the PATH, or else from the image that compose runs, built by a recipe in deploy/prometheus.
-PROMTOOL_OF_IMAGE = docker run --rm --workdir /etc/prometheus --entrypoint promtool $$(docker build --quiet .)
+# promtool from the PATH, or else from the image of compose. Recipes run it in deploy/prometheus.
+PROMTOOL_OF_IMAGE = image=$$(docker build --quiet --target unchecked .) && \
+	docker run --rm --workdir /etc/prometheus --entrypoint promtool $$image
 PROMTOOL = $(or $(shell command -v promtool),$(PROMTOOL_OF_IMAGE))
 
-# Base of the links from alerts to runbooks.
-RUNBOOKS = $(shell sed -n 's/^Repository = "\([^"]*\)".*/\1/p' pyproject.toml)/blob/main/deploy/README.md
+# Document with the runbooks of the alerts.
+RUNBOOKS = $(shell sed -n 's/^Runbooks = "\([^"]*\)".*/\1/p' pyproject.toml)
 
 # The rules for the Prometheus operator. Generated, because kustomize cannot read the files of Prometheus.
 PROMETHEUS_RULE := deploy/kubernetes/components/prometheus-rule/prometheus-rule.yaml
@@ -82,6 +83,8 @@ image: check-docker ## build the image hello-wsgi:dev
 	docker compose build app
 
 push: check-docker ## build the image for amd64 and arm64 and push it to IMAGE, with SBOM and provenance
+	@$(REQUIRE); \
+	require 'Docker Buildx' $(MIN_BUILDX) "$$(docker buildx version 2>/dev/null | sed 's/[^ ]* v*\([^ ]*\).*/\1/')"
 	@test -n '$(IMAGE)' || { echo 'make push needs IMAGE, as in make push IMAGE=registry.example.com/hello-wsgi' >&2; exit 1; }
 	mkdir -p build
 	docker buildx build --platform linux/amd64,linux/arm64 --sbom true --provenance mode=max \
@@ -99,11 +102,10 @@ up: check-docker ## build and run the service and Prometheus in containers
 down: ## stop the containers and remove their data
 	docker compose --profile '*' down --volumes
 
-check-docker: ## check the versions of Docker Engine, Compose and Buildx
+check-docker: ## check the versions of Docker Engine and Compose
 	@$(REQUIRE); \
 	require 'Docker Engine' $(MIN_ENGINE) "$$(docker version --format '{{.Server.Version}}')"; \
-	require 'Docker Compose' $(MIN_COMPOSE) "$$(docker compose version --short 2>/dev/null | sed 's/^v//')"; \
-	require 'Docker Buildx' $(MIN_BUILDX) "$$(docker buildx version 2>/dev/null | sed 's/[^ ]* v*\([^ ]*\).*/\1/')"
+	require 'Docker Compose' $(MIN_COMPOSE) "$$(docker compose version --short 2>/dev/null | sed 's/^v//')"
 
 e2e: $(VENV)/dev.stamp check-docker ## run the tests that need Docker
 	$(MAKE) check-rules PROMTOOL='$$(PROMTOOL_OF_IMAGE)'
@@ -161,6 +163,7 @@ clean: ## remove what the other commands made
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	find app tests -name __pycache__ -exec rm -rf {} +
 
+# Also rewrites the links in the alerts, when RUNBOOKS has changed.
 $(PROMETHEUS_RULE): $(wildcard deploy/prometheus/rules/*.yml) pyproject.toml
 	perl -pi -e 's|runbook_url: .*#|runbook_url: $(RUNBOOKS)#|' deploy/prometheus/rules/alerts.yml
 	{ printf '%s\n' '# Generated from deploy/prometheus/rules by `make manifests`.' 'apiVersion: monitoring.coreos.com/v1' \

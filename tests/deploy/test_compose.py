@@ -83,7 +83,7 @@ def test_dockerfile_builds_with_docker_and_podman(dockerfile: Path) -> None:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES[1:], ids=lambda path: path.parent.name)
 def test_base_image_has_full_version(dockerfile: Path) -> None:
-    assert re.search(r"^FROM \S+:v?\d+\.\d+\.\d+$", dockerfile.read_text(), re.MULTILINE)
+    assert re.search(r"^FROM \S+:v?\d+\.\d+\.\d+( AS \w+)?$", dockerfile.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("service", ["app", "prometheus"])

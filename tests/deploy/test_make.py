@@ -48,7 +48,7 @@ def test_minimum_versions_of_docker_are_accepted(tmp_path: Path) -> None:
         ("check-docker", "ENGINE", "Docker Engine", ""),
         ("check-docker", "ENGINE", "Docker Engine", "24.0.9"),
         ("up", "COMPOSE", "Docker Compose", "2.9.0"),
-        ("image", "BUILDX", "Docker Buildx", "0.9.1"),
+        ("push", "BUILDX", "Docker Buildx", "0.9.1"),
         ("kind-up", "KUBECTL", "kubectl", "1.9.0"),
     ],
 )

@@ -88,14 +88,12 @@ def test_alert_has_severity_and_annotations(alert: Rule) -> None:
 
 @by_alert
 def test_runbook_url_leads_to_section_about_alert(alert: Rule) -> None:
-    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"][
-        "Repository"
-    ]
-    base, _, path = alert["annotations"]["runbook_url"].partition("/blob/main/")
-    assert base == repository
-    document, _, anchor = path.partition("#")
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    document, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    assert document == urls["Runbooks"]
+    assert document.endswith("/deploy/README.md")
     assert anchor == alert["alert"].lower()
-    assert anchor in anchors(ROOT / document)
+    assert anchor in anchors(ROOT / "deploy/README.md")
 
 
 TESTS = [
