@@ -21,8 +21,13 @@ VARIABLES = {
     "$__interval": "5s",
     "$__range": "30m",
 }
-# Queries of panels that return no data while the service is healthy.
-NO_DATA_IF_HEALTHY = {"Firing alerts A", "Instances D"}
+# Queries that return no data while the service is healthy and its version has not changed.
+NO_DATA_IF_HEALTHY = {
+    "Firing alerts A",
+    "Instances D",
+    "annotation Firing alerts",
+    "annotation Releases",
+}
 
 Rule = dict[str, Any]
 
@@ -50,6 +55,8 @@ def _dashboard() -> Iterator[tuple[str, str]]:
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", []):
             yield f"{panel['title']} {target['refId']}", _chosen(target["expr"])
+    for annotation in DASHBOARD["annotations"]["list"]:
+        yield f"annotation {annotation['name']}", _chosen(annotation["expr"])
     for variable in DASHBOARD["templating"]["list"]:
         if variable["type"] == "query":
             # Grafana's function, not Prometheus's: the values of a label in what a selector finds.
@@ -60,7 +67,7 @@ def _dashboard() -> Iterator[tuple[str, str]]:
 
 # Expressions that return data while there is traffic, by the recorded series or the panel.
 ANSWERED = {f"{rule['record']} {rule.get('labels', '')}": rule["expr"] for rule in RECORDING_RULES}
-ANSWERED |= {name: e for name, e in _dashboard() if name not in NO_DATA_IF_HEALTHY}
+ANSWERED |= dict(_dashboard())
 # Expressions that return data only if the alert fires, by the name of the alert.
 ALERTING = {rule["alert"]: rule["expr"] for rule in ALERTS}
 

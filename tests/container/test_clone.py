@@ -44,4 +44,4 @@ def test_make_up_works_in_private_clone_without_commits(clone: Path, *, reposito
         assert labels["org.opencontainers.image.revision"] == "unknown"
     finally:
         stack.down()
-        docker("image", "rm", f"{PROJECT}-prometheus")
+        docker("image", "rm", "--force", f"{PROJECT}-prometheus")

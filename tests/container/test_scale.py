@@ -1,6 +1,7 @@
 """Replicas, large settings and IPv6 networks in compose."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 from tests.client import KeepAliveClient, ask_at_once, request
 from tests.container.stack import Stack
 from tests.docker import Container, docker
+from tests.promql import ANSWERED
 from tests.scrape import scrape, value
-from tests.servers import eventually
+from tests.servers import ROOT, eventually
 
 CLIENTS = 4  # of each replica
 
@@ -56,6 +58,8 @@ def test_killed_replica_loses_requests_in_flight_only(
 ) -> None:
     killed, *others = load
     docker("kill", killed)
+    # Docker's DNS no longer has the container.
+    eventually(lambda: sorted(stack.query(ANSWERED["Instances A"])) == [-1, 1, 1])
     stack.compose("up", "--detach", "--wait", "--scale=app=3", "app")
     for client in load[killed]:
         client.stop()
@@ -94,15 +98,38 @@ def ipv6_address(container: Container) -> str:
     return str(network["GlobalIPv6Address"])
 
 
+@pytest.fixture
+def prometheus_with_aaaa(tmp_path: Path) -> Path:
+    """Copy the build context of Prometheus, to look up AAAA records."""
+    directory = tmp_path / "prometheus"
+    shutil.copytree(ROOT / "deploy/prometheus", directory)
+    file = directory / "prometheus.yml"
+    file.write_text(file.read_text().replace("type: A\n", "type: AAAA\n"))
+    return directory
+
+
 @pytest.mark.parametrize("ipv4", [True, False], ids=["dual stack", "IPv6 only"])
-def test_service_listens_on_ipv6_network(tmp_path: Path, *, ipv4: bool) -> None:
+def test_ipv6_network_is_served_and_scraped(
+    tmp_path: Path, prometheus_with_aaaa: Path, *, ipv4: bool
+) -> None:
     network = {"enable_ipv4": ipv4, "enable_ipv6": True}
-    app = {"environment": {"HOST": "::"}}
-    files = override(tmp_path, {"services": {"app": app}, "networks": {"default": network}})
-    with Stack("hello-wsgi-ipv6", files=files).up("app") as stack:
+    services = {
+        "app": {"environment": {"HOST": "::"}},
+        "prometheus": {"build": str(prometheus_with_aaaa)},
+    }
+    files = override(tmp_path, {"services": services, "networks": {"default": network}})
+    with Stack("hello-wsgi-ipv6", files=files).up() as stack:
         container = stack.container("app")
         url = f"http://[{ipv6_address(container)}]:8000/hello"
         program = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
         assert container.python(program) == '{"message": "hello"}'
         if ipv4:
             assert request(container.port, "GET", "/hello").status == 200
+        query = (
+            "promtool",
+            "query",
+            "instant",
+            "http://localhost:9090",
+            'sum(up{job="hello-wsgi"})',
+        )
+        eventually(lambda: "=> 1 @" in stack.compose("exec", "-T", "prometheus", *query))

@@ -180,6 +180,9 @@ def test_a_pod_is_out_of_the_endpoints_long_before_it_is_started_anew(
         for each in ("readinessProbe", "livenessProbe")
     )
     assert alive >= 3 * ready
+    restarted = alive + pod(objects)["terminationGracePeriodSeconds"]
+    text = (MANIFESTS / "base/deployment.yaml").read_text()
+    assert f"A frozen pod is restarted after {restarted} s" in text
 
 
 def test_there_is_time_to_leave_the_endpoints_and_then_to_drain(objects: list[Object]) -> None:
