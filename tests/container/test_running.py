@@ -151,6 +151,16 @@ def test_invalid_option_aborts_startup_with_one_line_error(
     assert line.startswith(error)
 
 
+def test_thread_that_cannot_be_started_aborts_startup_without_traceback(image: str) -> None:
+    # RLIMIT_NPROC counts the threads of a user, whom no other container has.
+    options = ["--ulimit=nproc=3", "--user=23456:23456", "--env=WEB_CONCURRENCY=1"]
+    command = ["docker", "run", "--rm", *options, image]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 3
+    assert "can't start new thread: expected a higher limit" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
 def test_a_start_is_quick(image: str, report: Report) -> None:
     times = []
     for _ in range(STARTS):
