@@ -166,9 +166,10 @@ def in_terminal(*command: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         process.wait()
 
 
-def read_until(terminal: int, text: bytes) -> bytes:
+def read_until(terminal: int, text: bytes, count: int) -> bytes:
+    """Read until the output has `text` that many times; one read may return several lines."""
     output = b""
-    while text not in output:
+    while output.count(text) < count:
         output += os.read(terminal, 65536)
     return output
 
@@ -182,8 +183,7 @@ def processes_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 def test_ctrl_c_at_make_run_leaves_no_process_and_no_traceback() -> None:
     with in_terminal("make", "run") as (process, terminal):
-        output = read_until(terminal, b"Booting worker")
-        output += read_until(terminal, b"Booting worker")
+        output = read_until(terminal, b"Booting worker", count=2)
         pids = processes_of(process)
         os.write(terminal, b"\x03")
         with suppress(OSError):  # the last process has closed the terminal
