@@ -1,4 +1,4 @@
-"""What does the environment say? Settings, checked once, with an error that helps."""
+"""Settings, read from environment variables and validated at startup."""
 
 import ipaddress
 import math

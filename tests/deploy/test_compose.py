@@ -62,7 +62,7 @@ def test_up_works_without_registry_once_image_is_built() -> None:
 
 @by_service
 def test_service_mounts_no_files_of_client(service: str) -> None:
-    # The engine may run on another machine, or as a user who cannot read them.
+    # A remote engine has no access to these files, nor has the user of a container after umask 077.
     mounts = SERVICES[service].get("volumes", [])
     assert all(re.match(r"[a-z-]+:/", mount) for mount in mounts)
 
@@ -75,10 +75,9 @@ def test_logging_driver_exists_in_docker_and_podman(service: str) -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
-def test_dockerfile_builds_with_docker_and_podman(dockerfile: Path) -> None:
-    # Podman 4 rejects the first; Docker pulls an image for the second.
-    rejected = r"^HEALTHCHECK .*--start-interval|^# syntax="
-    assert not re.search(rejected, dockerfile.read_text(), re.MULTILINE)
+def test_dockerfile_avoids_options_that_podman_rejects(dockerfile: Path) -> None:
+    instructions = dockerfile.read_text().replace("\\\n", "")
+    assert not re.search(r"^HEALTHCHECK .*--start-interval", instructions, re.MULTILINE)
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES[1:], ids=lambda path: path.parent.name)

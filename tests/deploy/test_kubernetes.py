@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,18 @@ def test_image_has_tag(name: str, image: str) -> None:
     assert container["imagePullPolicy"] == "IfNotPresent"
 
 
+def render_edited(directory: Path, name: str, edit: Callable[[Object], None]) -> list[Object]:
+    """Render an overlay whose kustomization has been edited, in a copy of the manifests."""
+    shutil.copytree(ROOT / "deploy", directory / "deploy")
+    overlay = directory / "deploy/kubernetes/overlays" / name
+    file = overlay / "kustomization.yaml"
+    kustomization = yaml.safe_load(file.read_text())
+    edit(kustomization)
+    # `kustomize edit` also rewrites the whole file, without aliases and comments.
+    file.write_text(yaml.safe_dump(kustomization))
+    return render(overlay)
+
+
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 
 
@@ -276,14 +289,7 @@ DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 def test_version_label_follows_image(
     tmp_path: Path, name: str, image: dict[str, str], shown: str
 ) -> None:
-    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
-    overlay = tmp_path / "deploy/kubernetes/overlays" / name
-    file = overlay / "kustomization.yaml"
-    # As `kustomize edit set image` does, which writes the whole file anew.
-    kustomization = yaml.safe_load(file.read_text())
-    kustomization["images"][0] |= image
-    file.write_text(yaml.safe_dump(kustomization))
-    objects = render(overlay)
+    objects = render_edited(tmp_path, name, lambda edited: edited["images"][0].update(image))
     labeled = [*objects, find(objects, "Deployment")["spec"]["template"]]
     labels = [each["metadata"]["labels"]["app.kubernetes.io/version"] for each in labeled]
     assert set(labels) == {shown}
@@ -304,13 +310,11 @@ RESTRICTED_V2_VOLUMES = {
 
 
 def test_openshift_component_meets_restricted_v2(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
-    overlay = tmp_path / "deploy/kubernetes/overlays/production"
-    file = overlay / "kustomization.yaml"
-    kustomization = yaml.safe_load(file.read_text())
-    kustomization["components"].insert(0, "../../components/openshift")
-    file.write_text(yaml.safe_dump(kustomization))
-    spec = pod(render(overlay))
+    component = "../../components/openshift"
+    objects = render_edited(
+        tmp_path, "production", lambda edited: edited["components"].insert(0, component)
+    )
+    spec = pod(objects)
     [container] = spec["containers"]
     # MustRunAsRange and MustRunAs: the namespace's annotations choose the IDs.
     for context in (spec["securityContext"], container["securityContext"]):

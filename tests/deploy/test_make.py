@@ -1,4 +1,4 @@
-"""Clones on Windows, and the Makefile's check of the required versions of Docker."""
+"""Required versions of programs, checked by the Makefile, and clones on Windows."""
 
 import os
 import re
