@@ -90,7 +90,9 @@ def test_large_thread_pools_serve_200_connections(tmp_path: Path) -> None:
         app = stack.container("app")
         assert ask_at_once(app.port, clients=200, requests=20) == 0
         assert value(scrape(app), "gunicorn_workers_spawned_total") == 4
-        assert {line["level"] for line in app.log()} == {"info"}
+        # The engine may read the log too slowly, so that lines are dropped with a warning.
+        messages = [line.get("message", "") for line in app.log()]
+        assert not [message for message in messages if "can't start new thread" in message]
 
 
 def ipv6_address(container: Container) -> str:
